@@ -1,0 +1,109 @@
+"""Layers shared by the networks: the one place that fixes precision, epsilon and layout conventions.
+
+All arrays are channels last. Parameters are stored in float32 (or whatever they are given in); `dtype` is the
+compute type. Statistics of norms, softmax and timestep embeddings are computed in at least float32.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+Dtype = Any
+
+
+def upcast(x: Array) -> Array:
+    """`x` in at least float32: float64 stays, bfloat16 and float16 rise."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Conv(nn.Module):
+    """1-D or 2-D convolution with parameters `kernel` (*window, in, out) and `bias` (out).
+
+    Attributes:
+        features: output channels.
+        kernel_size: window, one entry a spatial dimension.
+        strides: one entry a spatial dimension; None is 1.
+        padding: (low, high) a spatial dimension, as PyTorch's symmetric padding would give; "SAME" or "VALID".
+        dilation: of the kernel, one entry a spatial dimension; None is 1.
+        use_bias: whether a bias is added.
+        dtype: compute type.
+    """
+
+    features: int
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...] | None = None
+    padding: Any = "SAME"
+    dilation: tuple[int, ...] | None = None
+    use_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Shaped[Array, "batch *space in"]) -> Shaped[Array, "batch *out_space out"]:
+        return nn.Conv(
+            self.features,
+            self.kernel_size,
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.dilation,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            parent=self.scope,  # parameters lie directly at this module's path
+        )(x)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation over space and `features / groups` consecutive channels; `scale` and `bias` (features)."""
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Shaped[Array, "batch *space c"]) -> Shaped[Array, "batch *space c"]:
+        return nn.GroupNorm(
+            self.groups,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            use_fast_variance=False,
+            parent=self.scope,
+        )(x)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis; `scale` and `bias`. The epsilon has no default: models differ."""
+
+    epsilon: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Shaped[Array, "*batch c"]) -> Shaped[Array, "*batch c"]:
+        return nn.LayerNorm(
+            epsilon=self.epsilon, dtype=self.dtype, use_fast_variance=False, parent=self.scope
+        )(x)
+
+
+class Dense(nn.Module):
+    """`x @ kernel + bias` with `kernel` (in, out)."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Shaped[Array, "*batch in"]) -> Shaped[Array, "*batch out"]:
+        return nn.Dense(
+            self.features, use_bias=self.use_bias, dtype=self.dtype, parent=self.scope
+        )(x)
+
+
+def timestep_embedding(
+    timesteps: Shaped[Array, " batch"], dim: int, *, max_period: float = 10_000.0
+) -> Float[Array, "batch {dim}"]:
+    """[cos(t f_i), sin(t f_i)] with f_i = max_period ** (-i / half), i = 0 .. half - 1 and half = dim / 2."""
+    dtype = jnp.promote_types(timesteps.dtype, jnp.float32)
+    half = dim // 2
+    frequencies = jnp.exp(-jnp.log(max_period) * jnp.arange(half, dtype=dtype) / half)
+    angles = timesteps.astype(dtype)[:, None] * frequencies[None, :]
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
