@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 Dtype = Any
+Initializer = nn.initializers.Initializer
 
 
 def upcast(x: Array) -> Array:
@@ -29,6 +30,7 @@ class Conv(nn.Module):
         dilation: of the kernel, one entry a spatial dimension; None is 1.
         use_bias: whether a bias is added.
         dtype: compute type.
+        kernel_init: how a new kernel is drawn.
     """
 
     features: int
@@ -38,6 +40,7 @@ class Conv(nn.Module):
     dilation: tuple[int, ...] | None = None
     use_bias: bool = True
     dtype: Dtype = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "batch *space in"]) -> Shaped[Array, "batch *out_space out"]:
@@ -49,6 +52,7 @@ class Conv(nn.Module):
             kernel_dilation=self.dilation,
             use_bias=self.use_bias,
             dtype=self.dtype,
+            kernel_init=self.kernel_init,
             parent=self.scope,  # parameters lie directly at this module's path
         )(x)
 
@@ -90,11 +94,16 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     dtype: Dtype = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "*batch in"]) -> Shaped[Array, "*batch out"]:
         return nn.Dense(
-            self.features, use_bias=self.use_bias, dtype=self.dtype, parent=self.scope
+            self.features,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            parent=self.scope,
         )(x)
 
 

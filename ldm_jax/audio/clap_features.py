@@ -1,0 +1,144 @@
+"""What CLAP hears: log-mel spectrograms of 10 s at 48 kHz.
+
+Both functions take NumPy arrays, computing in float64, and JAX arrays, inside a compiled program and differentiable.
+They follow `transformers.ClapFeatureExtractor` and LAION's `get_audio_features`, except that those crop a clip of more
+than 10 s at random, so that its embedding changes from call to call (their issue 166). Here the crop is fixed.
+"""
+
+from types import ModuleType
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ldm_jax.audio.mel import mel_filters
+
+SAMPLE_RATE = 48_000
+SAMPLES = 480_000  # 10 s
+N_FFT = 1024
+HOP = 480
+MELS = 64
+FRAMES = SAMPLES // HOP + 1
+
+_RANGE = {"sample_rate": SAMPLE_RATE, "n_fft": N_FFT, "num_mels": MELS, "fmin": 50.0, "fmax": 14_000.0}
+_FLOOR = 1e-10
+
+Padding = Literal["repeatpad", "repeat", "pad", "none"]
+Crop = Literal["start", "centre"]
+
+
+def clap_features(
+    wave: Float[np.ndarray | Array, "*batch samples"],
+    *,
+    padding: Padding = "repeatpad",
+    crop: Crop = "start",
+) -> Float[np.ndarray | Array, "*batch frames 64"]:
+    """10 log10 max(1e-10, Slaney-mel power spectrum), for models without fusion.
+
+    Windows of 1024 samples (periodic Hann) every 480, the clip reflected at its ends: 1001 frames for 10 s.
+
+    Args:
+        wave: mono clips at 48 kHz.
+        padding: of clips below 10 s. "repeatpad": as often as the clip fits in whole, then silence (transformers'
+            default, and LAION's). "repeat": over and over until 10 s are full. "pad": silence alone. "none": fewer
+            frames, which the model stretches (the official AudioLDM 2, which ranks its candidates so).
+        crop: which 10 s of a longer clip: its "start" (the official AudioLDM 2) or its "centre".
+
+    Raises:
+        ValueError: no samples, or with padding "none" fewer than 513; another padding or crop.
+    """
+    if crop not in ("start", "centre"):
+        raise ValueError(f"crop is {crop!r}; it can be 'start' or 'centre'")
+    start = max(wave.shape[-1] - SAMPLES, 0) // 2 if crop == "centre" else 0
+    return _log_mel(_pad(wave[..., start : start + SAMPLES], padding), htk=False)
+
+
+def clap_fusion_features(
+    wave: Float[np.ndarray | Array, "*batch samples"], *, padding: Padding = "repeatpad"
+) -> tuple[Float[np.ndarray | Array, "*batch 4 frames 64"], Bool[np.ndarray | Array, "*batch"]]:
+    """(four spectrograms a clip, whether the clip is longer than they are), for models with fusion.
+
+    As `clap_features`, but on the HTK mel scale with triangles of height 1. A clip of more than 1001 frames becomes
+    its whole spectrogram, linearly shrunk to 1001 frames, and three stretches of 1001 frames. The stretches that
+    would fit are parted into thirds by their start, and of these the earliest, the middle and the last one are taken
+    (the peers draw one from each third). Any other clip becomes four copies, and is not longer. Transformers declares
+    one of a batch of short clips longer at random; LAION in evaluation does not.
+
+    Raises:
+        ValueError: as `clap_features`.
+    """
+    xp = _namespace(wave)
+    mel = _log_mel(_pad(wave, padding), htk=True)
+    frames = mel.shape[-2]
+    longer = frames > FRAMES
+    if longer:
+        front, middle, back = np.array_split(np.arange(frames - FRAMES + 1), 3)
+        starts = (front[0], middle[len(middle) // 2] if len(middle) else 0, back[-1] if len(back) else 0)
+        parts = [_shrink(mel, FRAMES), *(mel[..., start : start + FRAMES, :] for start in starts)]
+    else:
+        parts = [mel] * 4
+    return xp.stack(parts, axis=-3), xp.full(wave.shape[:-1], longer)
+
+
+def _namespace(x: np.ndarray | Array) -> ModuleType:
+    return jnp if isinstance(x, jax.Array) else np
+
+
+def _pad(
+    wave: Float[np.ndarray | Array, "*batch samples"], padding: Padding
+) -> Float[np.ndarray | Array, "*batch padded"]:
+    """The clip filled up to 10 s; longer ones as they are."""
+    samples = wave.shape[-1]
+    least = N_FFT // 2 + 1 if padding == "none" else 1
+    if samples < least:
+        raise ValueError(f"a clip of {samples} samples; with padding {padding!r} it takes {least}")
+    if padding not in ("repeatpad", "repeat", "pad", "none"):
+        raise ValueError(f"padding is {padding!r}; it can be 'repeatpad', 'repeat', 'pad' or 'none'")
+    if samples >= SAMPLES or padding == "none":
+        return wave
+    xp = _namespace(wave)
+    whole = {"repeatpad": SAMPLES // samples, "repeat": SAMPLES // samples + 1, "pad": 1}[padding]
+    wave = xp.concatenate([wave] * whole, axis=-1)[..., :SAMPLES]
+    silence = [(0, 0)] * (wave.ndim - 1) + [(0, SAMPLES - wave.shape[-1])]
+    return xp.pad(wave, silence)
+
+
+def _log_mel(
+    wave: Float[np.ndarray | Array, "*batch samples"], *, htk: bool
+) -> Float[np.ndarray | Array, "*batch frames 64"]:
+    xp = _namespace(wave)
+    dtype = xp.promote_types(wave.dtype, np.float32)
+    kind = dtype if xp is jnp else np.float64
+    edges = [(0, 0)] * (wave.ndim - 1) + [(N_FFT // 2, N_FFT // 2)]
+    padded = xp.pad(wave.astype(kind), edges, mode="reflect")
+    starts = np.arange(0, padded.shape[-1] - N_FFT + 1, HOP)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
+    windowed = padded[..., starts[:, None] + np.arange(N_FFT)] * _lift(xp, window, wave.ndim + 1, kind)
+    spectrum = xp.fft.rfft(windowed)
+    power = spectrum.real**2 + spectrum.imag**2
+    bank = mel_filters(**_RANGE, htk=htk, normalise=not htk)
+    with jax.default_matmul_precision("highest"):
+        mel = xp.matmul(power, xp.asarray(bank, kind))
+    return (10 * xp.log10(xp.maximum(mel, _FLOOR))).astype(dtype)
+
+
+def _lift(xp: ModuleType, x: np.ndarray, ndim: int, dtype: type) -> np.ndarray | Array:
+    """`x` with leading axes up to `ndim`: nothing is broadcast by rank."""
+    return xp.asarray(x, dtype).reshape((1,) * (ndim - x.ndim) + x.shape)
+
+
+def _shrink(
+    mel: Float[np.ndarray | Array, "*batch frames mels"], length: int
+) -> Float[np.ndarray | Array, "*batch {length} mels"]:
+    """Linear interpolation in time at the centres of `length` equal spans, without a low pass before it.
+
+    So transformers does, and so did the torchvision that LAION trained with; today's smooths first.
+    """
+    xp, frames = _namespace(mel), mel.shape[-2]
+    position = np.maximum((np.arange(length) + 0.5) * (frames / length) - 0.5, 0)
+    left = np.floor(position).astype(int)
+    right = np.minimum(left + 1, frames - 1)
+    share = _lift(xp, (position - left)[:, None], mel.ndim, mel.dtype)
+    return mel[..., left, :] * (1 - share) + mel[..., right, :] * share

@@ -1,0 +1,116 @@
+"""Kaldi's log mel filter bank, as torchaudio.compliance.kaldi.fbank defines it, and AudioMAE's input from it.
+
+The functions take NumPy arrays (data workers) and JAX arrays (inside a compiled program) and answer in kind, with
+the same numbers. They compute in the type of the wave, at least float32.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+ENERGY_FLOOR = float(np.finfo(np.float32).eps)  # in every precision
+PREEMPHASIS = 0.97
+AUDIOMAE_RATE = 16_000
+AUDIOMAE_FRAMES = 1024
+AUDIOMAE_BINS = 128
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of this filter bank over AudioSet
+
+
+def mel(hz: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Kaldi's mel scale, 1127 ln(1 + hz / 700)."""
+    return 1127.0 * np.log1p(hz / 700.0)
+
+
+@functools.cache
+def mel_filters(
+    *, bins: int, fft_size: int, sample_rate: int, low_hz: float
+) -> Float[np.ndarray, "frequencies bins"]:
+    """Triangles of height 1 on the mel axis, spaced evenly from `low_hz` to the Nyquist frequency, float64.
+
+    Their slopes are straight in mel, not in hertz. At 128 bins for 512 points the lowest triangles are narrower
+    than the FFT's spacing, and those that no point hits stay empty: their output is always ln(1.19e-7).
+    """
+    edges = np.linspace(*mel(np.asarray([low_hz, sample_rate / 2])), bins + 2)
+    points = mel(np.arange(fft_size // 2 + 1) * sample_rate / fft_size)[:, None]
+    rising = (points - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - points) / (edges[2:] - edges[1:-1])
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    filters[-1] = 0.0  # Kaldi leaves out the Nyquist frequency
+    return filters
+
+
+def fbank(
+    wave: Float[Array | np.ndarray, "*batch samples"],
+    *,
+    bins: int = 80,
+    sample_rate: int = 16_000,
+    frame_ms: float = 25.0,
+    shift_ms: float = 10.0,
+    low_hz: float = 20.0,
+) -> Float[Array | np.ndarray, "*batch frames bins"]:
+    """ln(max(mel filters of |FFT(frame)|^2, 1.19e-7)) of every frame that lies wholly within the wave.
+
+    A frame loses its mean, then 0.97 of the sample before each (of the first, itself), is weighted with the
+    symmetric Hann window, and padded with zeros to a power of two. No dither, no energy column.
+
+    Args:
+        wave: full scale is 1.
+        bins: mel filters.
+        sample_rate: in Hz.
+        frame_ms: length of a frame.
+        shift_ms: from frame to frame.
+        low_hz: where the lowest filter begins.
+
+    Raises:
+        ValueError: the wave is shorter than one frame.
+    """
+    xp: Any = np if isinstance(wave, np.ndarray) else jnp
+    dtype = jnp.promote_types(wave.dtype, jnp.float32)
+    length, shift = int(sample_rate * frame_ms / 1000), int(sample_rate * shift_ms / 1000)
+    if wave.shape[-1] < length:
+        raise ValueError(f"the wave has {wave.shape[-1]} samples, fewer than a frame's {length}")
+    frames = _frames(xp.asarray(wave, dtype), length, shift, xp)
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    before = xp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+    window = np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - 1)), dtype)
+    frames = (frames - PREEMPHASIS * before) * window.reshape((1,) * (frames.ndim - 1) + (-1,))
+    fft_size = 2 ** math.ceil(math.log2(length))
+    spectrum = xp.fft.rfft(frames, n=fft_size)
+    power = xp.square(spectrum.real) + xp.square(spectrum.imag)
+    filters = mel_filters(bins=bins, fft_size=fft_size, sample_rate=sample_rate, low_hz=low_hz)
+    with jax.default_matmul_precision("highest"):  # a TPU would multiply in bfloat16
+        energy = power @ xp.asarray(filters, dtype)
+    return xp.log(xp.maximum(energy, ENERGY_FLOOR))
+
+
+def audiomae_input(
+    wave: Float[Array | np.ndarray, "*batch samples"], *, frames: int = AUDIOMAE_FRAMES
+) -> Float[Array | np.ndarray, "*batch {frames} 128"]:
+    """AudioMAE's input from 16 kHz waves: (fbank(wave - mean) - mu) / (2 sigma) over 1024 frames of 128 bins.
+
+    Missing frames are 0 *before* mu and sigma, those of AudioSet, are applied: they end up at 0.467, which is what
+    the network saw in training. 10.24 s give 1022 frames, so that the last two are always such.
+    """
+    xp: Any = np if isinstance(wave, np.ndarray) else jnp
+    wave = xp.asarray(wave, jnp.promote_types(wave.dtype, jnp.float32))
+    x = fbank(
+        wave - wave.mean(axis=-1, keepdims=True), bins=AUDIOMAE_BINS, sample_rate=AUDIOMAE_RATE
+    )[..., :frames, :]
+    missing = [(0, 0)] * (x.ndim - 2) + [(0, frames - x.shape[-2]), (0, 0)]
+    return (xp.pad(x, missing) - AUDIOSET_MEAN) / (2 * AUDIOSET_STD)
+
+
+def _frames(wave: Any, length: int, shift: int, xp: Any) -> Any:
+    """(..., frames, length) overlapping frames: slices of short blocks side by side, which needs no gather."""
+    count = 1 + (wave.shape[-1] - length) // shift
+    block = math.gcd(length, shift)
+    step = shift // block
+    blocks = wave[..., : ((count - 1) * shift + length)].reshape(*wave.shape[:-1], -1, block)
+    stop = (count - 1) * step + 1
+    parts = [blocks[..., k : k + stop : step, :] for k in range(length // block)]
+    return xp.concatenate(parts, axis=-1)

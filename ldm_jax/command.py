@@ -1,0 +1,197 @@
+"""What `sample.py` is asked for: its options, the clips they amount to, and the record kept beside each clip."""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
+from ldm_jax.config import PRESETS, Generation, preset
+from ldm_jax.data.prompts import Request, read_prompts
+from ldm_jax.diffusion.samplers import SAMPLERS
+
+SHARED = ("checkpoint", "preset", "dtype", "seconds", "steps", "guidance_scale", "sampler", "eta", "spacing", "karras", "candidates")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `sample.py`; defaults are those of `Generation`."""
+    default = Generation()
+    add = parser.add_argument
+    add("prompt", nargs="?", help="what is to be heard")
+    add("--prompts", type=pathlib.Path, metavar="FILE", help="one clip a line: .txt, .csv or .jsonl")
+    add("--checkpoint", help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2")
+    add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
+        help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip
+    add("--seconds", type=float, default=default.seconds, help="length (default: %(default)s)")
+    add("--steps", type=int, default=default.steps, help="sampling steps (default: %(default)s)")
+    add("--guidance-scale", type=float, default=default.guidance_scale,
+        help="weight of the prompt; 1 switches guidance off (default: %(default)s)")  # fmt: skip
+    add("--negative-prompt", default="", help="what is not to be heard")
+    add("--candidates", type=int, default=default.candidates,
+        help="clips drawn a prompt, the best by CLAP is kept (default: %(default)s)")  # fmt: skip
+    add("--transcript", help="words to be spoken, for text-to-speech checkpoints")
+    add("--sampler", choices=sorted(SAMPLERS), default=default.sampler, help="default: %(default)s")
+    add("--eta", type=float, help="noise of DDIM, 0 to 1 (default: the preset's)")
+    add("--spacing", choices=("leading", "trailing", "linspace", "official"), help="of the timesteps (default: the preset's)")
+    add("--karras", action="store_true", help="Karras noise levels, where the sampler has them")
+    add("--seed", type=int, default=default.seed, help="default: %(default)s")
+    add("--dtype", choices=("float32", "bfloat16", "float16"),
+        help="compute type (default: bfloat16 on GPU and TPU, float32 on CPU)")  # fmt: skip
+    add("--preset", choices=sorted(PRESETS), help="whose behaviour is followed (default: official)")
+    add("--batch-size", type=int, default=1, help="prompts drawn together (default: %(default)s)")
+    add("--spectrogram", action="store_true", help="a picture beside each clip")
+    add("--overwrite", action="store_true", help="draw clips again that are there already")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One clip to be made: where it goes and everything that decides how it sounds."""
+
+    audio: pathlib.Path
+    settings: dict[str, Any]
+    spectrogram: bool
+
+    @property
+    def record(self) -> pathlib.Path:
+        """The JSON beside the clip; written last, so that it stands for a finished clip."""
+        return self.audio.with_suffix(".json")
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        return self.settings["seconds"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether a clip of just these settings lies there."""
+        try:
+            return self.audio.exists() and json.loads(self.record.read_text())["settings"] == self.settings
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    @staticmethod
+    def batches(jobs: Sequence["Job"], size: int) -> Iterator[list["Job"]]:
+        """`jobs` in groups of `size`; the last may be smaller."""
+        for start in range(0, len(jobs), size):
+            yield list(jobs[start : start + size])
+
+    def write(self, clips: Any, row: int, model: Any) -> None:
+        """Writes clip `row` of `clips`, its picture where asked, and last its record."""
+        write_audio(self.audio, clips.audio[row], clips.sample_rate)
+        if self.spectrogram:
+            write_spectrogram(
+                self.audio.with_suffix(".png"),
+                clips.mel[row],
+                seconds=clips.mel.shape[1] * model.seconds_per_frame,
+                title=self.settings["prompt"][:90],
+            )
+        record = {
+            "settings": self.settings,
+            "sample_rate": clips.sample_rate,
+            "score": None if clips.scores is None else float(clips.scores[row]),
+            "model": model.description,
+            "versions": {
+                name: importlib.metadata.version(name) for name in ("ldm_jax", "jax", "jaxlib", "flax")
+            },
+        }
+        with whole_file(self.record) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def request_of(batch: Sequence[Job], *, size: int) -> dict[str, Any]:
+    """Arguments of `AudioLDM2.generate` for a batch, filled up to `size` rows so that no new shape is compiled."""
+    rows = [*batch, *[batch[-1]] * (size - len(batch))]
+    settings = [job.settings for job in rows]
+    first = settings[0]
+    shared = {key: first[key] for key in SHARED if key not in ("checkpoint", "preset", "dtype")}
+    transcripts = [one["transcript"] for one in settings]
+    return {
+        "prompts": [one["prompt"] for one in settings],
+        "negative_prompt": [one["negative_prompt"] for one in settings],
+        "transcript": None if transcripts == [None] * len(rows) else transcripts,
+        "seed": [one["seed"] for one in settings],
+        **shared,
+    }
+
+
+def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
+    """The clips that are still to be made, and how many are there already.
+
+    Raises:
+        ValueError: options that contradict each other or are out of range, a bad prompt file.
+        OSError: a prompt file that cannot be read, an output that cannot be written.
+    """
+    if (arguments.prompt is None) == (arguments.prompts is None):
+        raise ValueError("give either a prompt or --prompts FILE")
+    if arguments.checkpoint is None:
+        raise ValueError(
+            "give --checkpoint: a folder, an official .pth file, or a Hub id such as cvssp/audioldm2"
+        )
+    if not 1 <= arguments.batch_size <= 1024:
+        raise ValueError(f"--batch-size must be from 1 to 1024, not {arguments.batch_size}")
+    Generation(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)})
+    if arguments.prompts is None:
+        if not arguments.prompt.strip():
+            raise ValueError("the prompt is empty")
+        requests = [Request(prompt=arguments.prompt)]
+    else:
+        requests = read_prompts(arguments.prompts)
+    paths = _paths(arguments.output, requests, several=arguments.prompts is not None)
+    _check_writable(paths[0].parent)
+    shared = {name: getattr(arguments, name) for name in SHARED}
+    shared["preset"] = shared["preset"] or preset("official").name
+    jobs = [
+        Job(
+            audio=path,
+            spectrogram=arguments.spectrogram,
+            settings={
+                "prompt": request.prompt,
+                "negative_prompt": request.negative_prompt or arguments.negative_prompt,
+                "transcript": request.transcript or arguments.transcript,
+                "seed": arguments.seed if request.seed is None else request.seed,
+                **shared,
+            },
+        )
+        for request, path in zip(requests, paths, strict=True)
+    ]
+    for job in jobs:
+        Generation(seed=job.settings["seed"])
+    waiting = jobs if arguments.overwrite else [job for job in jobs if not job.finished]
+    return waiting, len(jobs) - len(waiting)
+
+
+def _paths(output: pathlib.Path, requests: Sequence[Request], *, several: bool) -> list[pathlib.Path]:
+    if output.suffix and not output.is_dir():
+        check_format(output)
+        if several:
+            raise ValueError(f"--prompts needs a folder for -o, not the file {output}")
+        return [output]
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file without a suffix; -o takes a .wav, .flac or .ogg file, or a folder")
+    names = [_slug(request.name or request.prompt) for request in requests]
+    if several:
+        digits = len(str(len(names) - 1))
+        names = [f"{index:0{digits}d}-{name}" for index, name in enumerate(names)]
+    return [output / f"{name}.wav" for name in names]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "clip"
+
+
+def _check_writable(folder: pathlib.Path) -> None:
+    """Raises OSError unless a file can be made in `folder`, which is created if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error.strerror}") from None
+    os.close(handle)
+    os.unlink(name)
+

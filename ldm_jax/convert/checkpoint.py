@@ -1,0 +1,103 @@
+"""A whole system in memory: its networks, their weights, and what goes with them, whatever layout it came from."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from ldm_jax.convert.rules import Params
+from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.clap import CLAP
+from ldm_jax.models.gpt2 import GPT2
+from ldm_jax.models.phoneme_encoder import PhonemeEncoder
+from ldm_jax.models.t5 import T5Encoder
+from ldm_jax.models.translator import Translator
+from ldm_jax.models.unet import UNet
+from ldm_jax.models.vae import VAE
+from ldm_jax.models.vocoder import HiFiGAN
+
+# The published noise schedule; every AudioLDM 2 checkpoint has it, also those whose layout does not say so.
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.0015,
+    "beta_end": 0.0195,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "prediction_type": "epsilon",
+    "timestep_spacing": "leading",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Networks by name, with their parameters under the same names.
+
+    Attributes:
+        networks: `unet`, `vae`, `vocoder`, and of `clap`, `t5`, `phoneme_encoder`, `gpt2`, `translator`, `audiomae`
+            those that the checkpoint has.
+        params: NumPy arrays (views of the file where the layout allows).
+        tokenizers: folders of tokeniser files by network (`clap`, `t5`, `phoneme_encoder`).
+        scheduler: the scheduler's config in diffusers' words.
+        sample_rate: of the clips, in Hz.
+        hop: samples between two mel frames.
+        loa_tokens: how many LOA tokens GPT-2 rolls out.
+        preset: the preset this was made with, or None where either may be chosen.
+        source: what it was read from, for records.
+    """
+
+    networks: Mapping[str, nn.Module]
+    params: Mapping[str, Params]
+    tokenizers: Mapping[str, pathlib.Path]
+    scheduler: Mapping[str, Any]
+    sample_rate: int
+    hop: int
+    loa_tokens: int
+    preset: str | None
+    source: str
+
+
+def abstract_params(module: nn.Module) -> Params:
+    """The shapes of a network's parameters, nothing computed."""
+    arguments = _example(module)
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments))
+    return variables["params"]
+
+
+def count_params(params: Params) -> int:
+    """How many numbers a tree holds."""
+    return sum(int(leaf.size) for leaf in traverse_util.flatten_dict(params).values())
+
+
+def _example(module: nn.Module) -> tuple[Any, ...]:
+    """Small inputs of a network's `__call__`."""
+    tokens, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
+    for kind, arguments in _EXAMPLES.items():
+        if isinstance(module, kind):
+            return arguments(module, tokens, mask)
+    raise TypeError(f"no example input for a {type(module).__name__}")
+
+
+def _unet_example(module: UNet, tokens: jax.Array, mask: jax.Array) -> tuple[Any, ...]:
+    dims = [dim for dim in module.cross_attention_dims if dim is not None]
+    contexts = [(jnp.zeros((1, 4, dim)), mask) for dim in dims]
+    film = jnp.zeros((1, module.film_dim)) if module.film_dim else None
+    return jnp.zeros((1, 8, 8, module.in_channels)), jnp.zeros(1), contexts, film
+
+
+_EXAMPLES = {
+    UNet: _unet_example,
+    VAE: lambda m, *_: (jnp.zeros((1, 16, 16, 1)),),
+    HiFiGAN: lambda m, *_: (jnp.zeros((1, 4, m.mel_channels)),),
+    T5Encoder: lambda m, tokens, mask: (tokens, mask),
+    PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),
+    GPT2: lambda m, *_: (jnp.zeros((1, 4, m.hidden_size)),),
+    AudioMAE: lambda m, *_: (jnp.zeros((1, *m.img_size)),),
+}

@@ -1,0 +1,136 @@
+"""Our own folder: `model.json`, a safetensors file a network with parameters as they are used, tokeniser files."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+from flax import traverse_util
+
+from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
+from ldm_jax.convert.files import CheckpointError, open_tensors, save_tensors, staged, write_json
+from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
+from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.clap import CLAP
+from ldm_jax.models.gpt2 import GPT2
+from ldm_jax.models.htsat import HTSAT
+from ldm_jax.models.phoneme_encoder import PhonemeEncoder
+from ldm_jax.models.roberta import RoBERTa
+from ldm_jax.models.t5 import T5Encoder
+from ldm_jax.models.translator import Translator
+from ldm_jax.models.unet import UNet
+from ldm_jax.models.vae import VAE
+from ldm_jax.models.vocoder import HiFiGAN
+
+FORMAT = 1
+CLASSES = {
+    kind.__name__: kind
+    for kind in (
+        *(AudioMAE, CLAP, GPT2, HTSAT, PhonemeEncoder, RoBERTa),
+        *(T5Encoder, Translator, UNet, VAE, HiFiGAN),
+    )
+}
+_SKIPPED = ("parent", "name", "dtype")
+_AS_IT_IS = Table(rules=(Rule("{path:any}", "{path:any}", IDENTITY),))
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """A network as JSON: its class and its hyper-parameters, nested networks likewise."""
+    fields = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    values = {
+        name: describe(value) if isinstance(value, nn.Module) else value
+        for name, value in fields.items()
+        if name not in _SKIPPED
+    }
+    return {"class": type(module).__name__, **values}
+
+
+def build(description: Mapping[str, Any]) -> nn.Module:
+    """The network that `describe` described.
+
+    Raises:
+        CheckpointError: an unknown class or hyper-parameter.
+    """
+    values = dict(description)
+    kind = CLASSES.get(values.pop("class", None))
+    if kind is None:
+        raise CheckpointError(f"unknown network class {description.get('class')!r}; known are {', '.join(CLASSES)}")
+    known = {field.name for field in dataclasses.fields(kind)} - set(_SKIPPED)
+    if unknown := sorted(set(values) - known):
+        raise CheckpointError(f"{kind.__name__} has no {', '.join(unknown)}; was this saved by a newer ldm_jax?")
+    return kind(**{name: _value(value) for name, value in values.items()})
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_value(item) for item in value)
+    return build(value) if isinstance(value, dict) else value
+
+
+def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = False) -> None:
+    """Writes the folder, whole or not at all.
+
+    Raises:
+        CheckpointError: `folder` is there already and `overwrite` is off.
+        OSError: it cannot be written.
+    """
+    with staged(folder, overwrite=overwrite) as building:
+        for name, params in checkpoint.params.items():
+            flat = {".".join(path): np.asarray(x) for path, x in traverse_util.flatten_dict(params).items()}
+            save_tensors(building / f"{name}.safetensors", flat)
+        for name, source in checkpoint.tokenizers.items():
+            shutil.copytree(source, building / "tokenizers" / name)
+        write_json(
+            building / "model.json",
+            {
+                "format": FORMAT,
+                "networks": {name: describe(module) for name, module in checkpoint.networks.items()},
+                "scheduler": dict(checkpoint.scheduler),
+                "sample_rate": checkpoint.sample_rate,
+                "hop": checkpoint.hop,
+                "loa_tokens": checkpoint.loa_tokens,
+                "preset": checkpoint.preset,
+                "source": checkpoint.source,
+            },
+        )
+
+
+def load(folder: pathlib.Path) -> Checkpoint:
+    """Reads what `save` wrote; arrays are views of the files.
+
+    Raises:
+        CheckpointError: a file missing, broken, or of a newer format.
+        ConversionError: parameters that do not fit their network.
+    """
+    try:
+        content = json.loads((folder / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'model.json'} cannot be read: {error}") from None
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} has format {content.get('format')}; this ldm_jax reads {FORMAT}")
+    networks = {name: build(description) for name, description in content["networks"].items()}
+    return Checkpoint(
+        networks=networks,
+        params={name: _read(folder / f"{name}.safetensors", module) for name, module in networks.items()},
+        tokenizers={path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()},
+        scheduler=content["scheduler"],
+        sample_rate=content["sample_rate"],
+        hop=content["hop"],
+        loa_tokens=content["loa_tokens"],
+        preset=content["preset"],
+        source=content["source"],
+    )
+
+
+def _read(path: pathlib.Path, module: nn.Module) -> Params:
+    tensors = open_tensors(path)
+    return convert(
+        {name.replace(".", "/"): tensors[name] for name in tensors},
+        _AS_IT_IS,
+        abstract_params(module),
+        network=path.name,
+    )

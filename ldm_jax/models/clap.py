@@ -1,0 +1,74 @@
+"""CLAP (Wu et al., arXiv 2211.06687): text and sound as unit vectors in one space, near each other where they match."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ldm_jax.models.htsat import HTSAT
+from ldm_jax.models.layers import Dense, Dtype, upcast
+from ldm_jax.models.roberta import RoBERTa
+
+
+class Projection(nn.Module):
+    """linear2(relu(linear1(x))) / its Euclidean norm, the norm in at least float32."""
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch in"]) -> Float[Array, "batch features"]:
+        x = nn.relu(Dense(self.features, dtype=self.dtype, name="linear1")(x))
+        x = upcast(Dense(self.features, dtype=self.dtype, name="linear2")(x))
+        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+class CLAP(nn.Module):
+    """Both towers and their projections.
+
+    Attributes:
+        text: the text tower; its own `dtype` is overruled.
+        audio: the audio tower; likewise.
+        projection_dim: width of the common space.
+        dtype: compute type of everything.
+    """
+
+    text: RoBERTa = RoBERTa()
+    audio: HTSAT = HTSAT()
+    projection_dim: int = 512
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.text_model = self.text.clone(name=None, dtype=self.dtype)
+        self.audio_model = self.audio.clone(name=None, dtype=self.dtype)
+        self.text_projection = Projection(self.projection_dim, self.dtype)
+        self.audio_projection = Projection(self.projection_dim, self.dtype)
+        log_scale = nn.initializers.constant(np.log(1 / 0.07))
+        self.logit_scale_a = self.param("logit_scale_a", log_scale, ())
+        self.logit_scale_t = self.param("logit_scale_t", log_scale, ())
+
+    def embed_text(
+        self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
+    ) -> Float[Array, "batch dim"]:
+        """Unit vectors of texts; see `RoBERTa`. Padding has no effect on them."""
+        _, pooled = self.text_model(token_ids, mask)
+        return self.text_projection(pooled)
+
+    def embed_audio(
+        self,
+        features: Float[Array, "batch *channels frames mels"],
+        is_longer: Bool[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch dim"]:
+        """Unit vectors of clips, given as `ldm_jax.audio.clap_features` computes them; see `HTSAT`."""
+        return self.audio_projection(self.audio_model(features, is_longer))
+
+    def __call__(
+        self,
+        token_ids: Int[Array, "texts length"],
+        mask: Bool[Array, "texts length"],
+        features: Float[Array, "clips *channels frames mels"],
+        is_longer: Bool[Array, " clips"] | None = None,
+    ) -> tuple[Float[Array, "texts clips"], Float[Array, "clips texts"]]:
+        """(exp(logit_scale_t) text . audio, exp(logit_scale_a) audio . text): the logits of the contrastive loss."""
+        cosines = self.embed_text(token_ids, mask) @ self.embed_audio(features, is_longer).T
+        return jnp.exp(self.logit_scale_t) * cosines, jnp.exp(self.logit_scale_a) * cosines.T

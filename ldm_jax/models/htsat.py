@@ -1,0 +1,231 @@
+"""HTS-AT (Chen et al., arXiv 2202.00874), CLAP's audio tower: log-mel spectrograms in, one vector a clip out.
+
+A Swin transformer on a spectrogram folded into a square image. With fusion (Wu et al., arXiv 2211.06687, section 3.3)
+a clip longer than the window comes as four spectrograms: the whole, shrunk, and three parts in full resolution, which
+a small attention mixes into the patches of the whole. Parameter paths mirror the keys of
+`transformers.ClapAudioModel` below `audio_encoder`.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ldm_jax.models.layers import Conv, Dtype, LayerNorm, upcast
+from ldm_jax.models.swin import Stage
+
+_NORM_EPSILON = 1e-5  # of the batch norms, and of the layer norms before and after the stages
+
+
+@functools.cache
+def bicubic_taps(
+    length: int, out_length: int
+) -> tuple[Int[np.ndarray, "out 4"], Float[np.ndarray, "out 4"]]:
+    """(places, weights) of cubic convolution with A = -0.75 and aligned ends, as PyTorch resamples images.
+
+    Output i lies at i (length - 1) / (out_length - 1); a place beyond an end holds the value at that end.
+    """
+    a = -0.75
+    position = np.arange(out_length)[:, None] * ((length - 1) / (out_length - 1))
+    places = np.floor(position).astype(int) + np.arange(-1, 3)
+    distance = np.abs(position - places)
+    inner = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    outer = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.clip(places, 0, length - 1), np.where(distance <= 1, inner, outer)
+
+
+def mel_to_image(
+    x: Float[Array, "batch channels frames mels"], size: int
+) -> Float[Array, "batch channels {size} {size}"]:
+    """Spectrograms stretched to size^2 / mels frames, cut in time and stacked in frequency.
+
+    Pixel (r mels + f, t) is frame r size + t of mel f.
+
+    Raises:
+        ValueError: more frames than the image has place for.
+    """
+    batch, channels, frames, mels = x.shape
+    folds = size // mels
+    if frames > size * folds:
+        raise ValueError(f"{frames} frames, but a {size} x {size} image holds {size * folds}")
+    if frames < size * folds:
+        places, weights = bicubic_taps(frames, size * folds)
+        weights = jnp.asarray(weights, x.dtype)[None, None, :, :, None]
+        x = jnp.sum(x[:, :, places] * weights, axis=3)
+    x = x.reshape(batch, channels, folds, size, mels).swapaxes(3, 4)
+    return x.reshape(batch, channels, size, size)
+
+
+class BatchNorm(nn.Module):
+    """(x - running_mean) / sqrt(running_var + epsilon) * scale + bias over the last axis, in at least float32.
+
+    The statistics are parameters like others: CLAP is used as published, and in training it is frozen.
+    """
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width c"]
+    ) -> Float[Array, "batch height width c"]:
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        wide = upcast(x)
+
+        def parameter(name: str, init: nn.initializers.Initializer) -> Array:
+            value = self.param(name, init, (x.shape[-1],)).astype(wide.dtype)
+            return value[None, None, None, :]
+
+        centred = wide - parameter("running_mean", zeros)
+        normed = centred / jnp.sqrt(parameter("running_var", ones) + _NORM_EPSILON)
+        return (normed * parameter("scale", ones) + parameter("bias", zeros)).astype(x.dtype)
+
+
+class AttentionalFusion(nn.Module):
+    """2 w x + 2 (1 - w) y with w = sigmoid(local(x + y) + global(mean of x + y)); Dai et al., arXiv 2009.14082.
+
+    Both `local` and `global` are 1x1 convolution, norm, relu, 1x1 convolution, norm. The numbers in their names are
+    the places in the published sequences.
+    """
+
+    reduction: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width c"], y: Float[Array, "batch height width c"]
+    ) -> Float[Array, "batch height width c"]:
+        def branch(z: Array, name: str, places: tuple[int, int, int, int]) -> Array:
+            c, (first, first_norm, second, second_norm) = z.shape[-1], places
+            z = Conv(c // self.reduction, (1, 1), dtype=self.dtype, name=f"{name}_{first}")(z)
+            z = nn.relu(BatchNorm(name=f"{name}_{first_norm}")(z))
+            z = Conv(c, (1, 1), dtype=self.dtype, name=f"{name}_{second}")(z)
+            return BatchNorm(name=f"{name}_{second_norm}")(z)
+
+        mixed = x + y
+        everywhere = mixed.mean(axis=(1, 2), keepdims=True)
+        local = branch(mixed, "local_att", (0, 1, 3, 4))
+        weight = nn.sigmoid(local + branch(everywhere, "global_att", (1, 2, 4, 5)))
+        return 2 * x * weight + 2 * y * (1 - weight)
+
+
+class PatchEmbed(nn.Module):
+    """Patches of patch_size^2 pixels as vectors; in the clips that are longer, three parts are fused in."""
+
+    features: int
+    patch_size: int
+    fusion: bool
+    aff_reduction: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "batch channels size size"],
+        is_longer: Bool[Array, " batch"] | None,
+    ) -> Float[Array, "batch grid grid features"]:
+        batch, channels, size, _ = images.shape
+        patch = self.patch_size
+
+        def patches(x: Array, window: tuple[int, int], name: str) -> Array:
+            conv = Conv(
+                self.features, window, strides=window, padding="VALID", dtype=self.dtype, name=name
+            )
+            return conv(x[..., None])
+
+        x = patches(images[:, 0], (patch, patch), "proj")
+        if self.fusion:
+            parts = patches(
+                images[:, 1:].reshape(-1, size, size), (patch, 3 * patch), "mel_conv2d"
+            )
+            height, width = parts.shape[1:3]
+            parts = parts.reshape(batch, channels - 1, height, width, -1).transpose(0, 2, 1, 3, 4)
+            parts = parts.reshape(batch, height, (channels - 1) * width, -1)
+            lacking = x.shape[2] - parts.shape[2]  # a third of the width is rounded down
+            parts = jnp.pad(parts, ((0, 0), (0, 0), (0, lacking), (0, 0)))
+            fused = AttentionalFusion(self.aff_reduction, self.dtype, name="fusion_model")(x, parts)
+            x = jnp.where(is_longer[:, None, None, None], fused, x)
+        return LayerNorm(_NORM_EPSILON, self.dtype, name="norm")(x)
+
+
+class HTSAT(nn.Module):
+    """The audio tower; the defaults are HTSAT-tiny without fusion.
+
+    Attributes:
+        embed_dim: width of the first stage; each further stage has twice the width of the one before.
+        depths: blocks of each stage.
+        num_heads: attention heads of each stage.
+        window: side of the attention windows; it divides the side of the patch grid in every stage.
+        image_size: side of the image the spectrogram is folded into.
+        num_mels: of the spectrogram; divides image_size.
+        patch_size: side of a patch.
+        mlp_ratio: width of the perceptrons over that of the stage.
+        qkv_bias: whether queries, keys and values have biases.
+        fusion: whether four spectrograms a clip come in.
+        aff_reduction: narrowing inside the fusion's branches.
+        layer_norm_eps: of the norms inside the blocks.
+        dtype: compute type; batch norm and resampling of the spectrogram are in at least float32.
+    """
+
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (4, 8, 16, 32)
+    window: int = 8
+    image_size: int = 256
+    num_mels: int = 64
+    patch_size: int = 4
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    fusion: bool = False
+    aff_reduction: int = 4
+    layer_norm_eps: float = 1e-5
+    dtype: Dtype = jnp.float32
+
+    @property
+    def out_features(self) -> int:
+        """The width of the last stage and of what comes out."""
+        return self.embed_dim * 2 ** (len(self.depths) - 1)
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Float[Array, "batch *channels frames mels"],
+        is_longer: Bool[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch out"]:
+        """The mean over the patches after the last stage.
+
+        Args:
+            features: log-mel spectrograms in dB, (batch, frames, mels); with fusion (batch, 4, frames, mels).
+            is_longer: with fusion, whether a clip's channels 1 to 3 are parts of it, to be fused into channel 0.
+
+        Raises:
+            ValueError: features of another shape, or no `is_longer` where there is fusion.
+        """
+        shape = ("batch", 4, "frames", self.num_mels) if self.fusion else ("batch", "frames", self.num_mels)
+        if features.ndim != len(shape) or features.shape[-1] != self.num_mels:
+            raise ValueError(f"features {features.shape}, but this tower takes {shape}")
+        if self.fusion and (is_longer is None or features.shape[1] != 4):
+            raise ValueError(f"a tower with fusion takes features {shape} and is_longer")
+        x = upcast(features) if self.fusion else upcast(features)[:, None]
+        images = mel_to_image(BatchNorm(name="batch_norm")(x), self.image_size)
+        x = PatchEmbed(
+            self.embed_dim,
+            self.patch_size,
+            self.fusion,
+            self.aff_reduction,
+            self.dtype,
+            name="patch_embed",
+        )(images.astype(self.dtype), is_longer)
+        for i, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            x = Stage(
+                depth,
+                heads,
+                self.window,
+                self.mlp_ratio,
+                self.qkv_bias,
+                self.layer_norm_eps,
+                merge=i < len(self.depths) - 1,
+                dtype=self.dtype,
+                name=f"layers_{i}",
+            )(x)
+        x = LayerNorm(_NORM_EPSILON, self.dtype, name="norm")(x)
+        return upcast(x).mean(axis=(1, 2))

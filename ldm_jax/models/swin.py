@@ -1,0 +1,197 @@
+"""Stages of a Swin transformer (Liu et al., arXiv 2103.14030) on square images.
+
+Attention stays within windows; in every other block the image is first rolled by half a window, so that neighbouring
+windows meet. Between stages 2 x 2 places merge into one of twice the width. Parameter paths mirror `transformers`.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from ldm_jax.models.attention import attend
+from ldm_jax.models.layers import Dense, Dtype, LayerNorm
+from ldm_jax.models.roberta import Intermediate
+
+_MERGE_EPSILON = 1e-5  # of the norm between stages, whatever the blocks use
+
+
+def to_windows(
+    x: Shaped[Array | np.ndarray, "batch size size c"], window: int
+) -> Shaped[Array | np.ndarray, "batch windows tokens c"]:
+    """An image cut into squares of window^2 places, row by row, each flattened row by row."""
+    batch, size, _, c = x.shape
+    across = size // window
+    x = x.reshape(batch, across, window, across, window, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, across**2, window**2, c)
+
+
+def from_windows(
+    x: Shaped[Array, "batch windows tokens c"], window: int
+) -> Shaped[Array, "batch size size c"]:
+    """The inverse of `to_windows`."""
+    batch, count, _, c = x.shape
+    across = round(count**0.5)
+    x = x.reshape(batch, across, across, window, window, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, across * window, across * window, c)
+
+
+@functools.cache
+def relative_position_index(window: int) -> Int[np.ndarray, "tokens tokens"]:
+    """The row of the bias table for each (query, key) in a window: their offset, counted row by row."""
+    axis = np.arange(window)
+    places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    offset = places[:, None] - places[None, :] + (window - 1)
+    return offset[..., 0] * (2 * window - 1) + offset[..., 1]
+
+
+@functools.cache
+def shift_bias(size: int, window: int, shift: int) -> Float[np.ndarray, "windows tokens tokens"]:
+    """-100 between places of a window that were no neighbours before the image was rolled by `shift`, else 0."""
+    band = np.digitize(np.arange(size), [size - window, size - shift])
+    regions = 3 * band[:, None] + band[None, :]
+    in_windows = to_windows(regions[None, :, :, None], window)[0, :, :, 0]
+    return np.where(in_windows[:, :, None] == in_windows[:, None, :], 0.0, -100.0)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention within each window, with a learnt bias for each head and offset."""
+
+    num_heads: int
+    window: int
+    qkv_bias: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch windows tokens c"],
+        extra_bias: Float[np.ndarray, "windows tokens tokens"] | None,
+    ) -> Float[Array, "batch windows tokens c"]:
+        batch, count, tokens, c = x.shape
+        query, key, value = (
+            Dense(c, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(x).reshape(
+                batch * count, tokens, self.num_heads, -1
+            )
+            for name in ("query", "key", "value")
+        )
+        table = self.param(
+            "relative_position_bias_table",
+            nn.initializers.truncated_normal(0.02),
+            ((2 * self.window - 1) ** 2, self.num_heads),
+        )
+        bias = table[relative_position_index(self.window)].transpose(2, 0, 1)[None]
+        if extra_bias is not None:
+            bias = bias + jnp.asarray(extra_bias, bias.dtype)[:, None]
+            bias = jnp.broadcast_to(bias[None], (batch, *bias.shape))
+            bias = bias.reshape(batch * count, *bias.shape[2:])
+        return attend(query, key, value, bias=bias).reshape(x.shape)
+
+
+class Output(nn.Module):
+    """A dense layer under the name `dense`."""
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch features"]:
+        return Dense(self.features, dtype=self.dtype, name="dense")(x)
+
+
+class Attention(nn.Module):
+    """Attention within windows and its output projection."""
+
+    num_heads: int
+    window: int
+    qkv_bias: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch windows tokens c"],
+        extra_bias: Float[np.ndarray, "windows tokens tokens"] | None,
+    ) -> Float[Array, "batch windows tokens c"]:
+        attended = SelfAttention(
+            self.num_heads, self.window, self.qkv_bias, self.dtype, name="self"
+        )(x, extra_bias)
+        return Output(x.shape[-1], self.dtype, name="output")(attended)
+
+
+class Block(nn.Module):
+    """x += attention(LayerNorm(x)), then x += perceptron(LayerNorm(x)); the windows lie shifted by `shift` places."""
+
+    num_heads: int
+    window: int
+    shift: int
+    mlp_ratio: float
+    qkv_bias: bool
+    epsilon: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch size size c"]) -> Float[Array, "batch size size c"]:
+        size, c = x.shape[-2:]
+        normed = LayerNorm(self.epsilon, self.dtype, name="layernorm_before")(x)
+        extra_bias = None
+        if self.shift:
+            normed = jnp.roll(normed, (-self.shift, -self.shift), axis=(1, 2))
+            extra_bias = shift_bias(size, self.window, self.shift)
+        attention = Attention(
+            self.num_heads, self.window, self.qkv_bias, self.dtype, name="attention"
+        )
+        attended = from_windows(attention(to_windows(normed, self.window), extra_bias), self.window)
+        if self.shift:
+            attended = jnp.roll(attended, (self.shift, self.shift), axis=(1, 2))
+        x = x + attended
+        normed = LayerNorm(self.epsilon, self.dtype, name="layernorm_after")(x)
+        wide = Intermediate(int(self.mlp_ratio * c), self.dtype, name="intermediate")(normed)
+        return x + Output(c, self.dtype, name="output")(wide)
+
+
+class PatchMerging(nn.Module):
+    """The 2 x 2 places (0,0), (1,0), (0,1), (1,1) side by side, normalised, and mapped from 4c to 2c."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch size size c"]) -> Float[Array, "batch half half c2"]:
+        batch, size, _, c = x.shape
+        x = x.reshape(batch, size // 2, 2, size // 2, 2, c)
+        x = x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, size // 2, size // 2, 4 * c)
+        x = LayerNorm(_MERGE_EPSILON, self.dtype, name="norm")(x)
+        return Dense(2 * c, use_bias=False, dtype=self.dtype, name="reduction")(x)
+
+
+class Stage(nn.Module):
+    """`depth` blocks, every other one shifted unless the image is one window, then, if wanted, patch merging."""
+
+    depth: int
+    num_heads: int
+    window: int
+    mlp_ratio: float
+    qkv_bias: bool
+    epsilon: float
+    merge: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch size size c"]
+    ) -> Float[Array, "batch out_size out_size out_c"]:
+        for i in range(self.depth):
+            shifted = i % 2 == 1 and x.shape[1] > self.window
+            x = Block(
+                self.num_heads,
+                self.window,
+                self.window // 2 if shifted else 0,
+                self.mlp_ratio,
+                self.qkv_bias,
+                self.epsilon,
+                self.dtype,
+                name=f"blocks_{i}",
+            )(x)
+        return PatchMerging(self.dtype, name="downsample")(x) if self.merge else x

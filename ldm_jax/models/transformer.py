@@ -1,0 +1,194 @@
+"""The UNet's spatial transformer: attention of all positions to each other and to a context.
+
+After `SpatialTransformer` of latent diffusion (Rombach et al., 2022) as AudioLDM 2 uses it. Keys
+and values of a context do not depend on the diffusion step, so `project` makes them apart from the
+call. Parameter paths mirror the keys of `diffusers.AudioLDM2UNet2DConditionModel`.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ldm_jax.models.attention import attend
+from ldm_jax.models.layers import Dense, Dtype, GroupNorm, LayerNorm
+
+
+class Context(NamedTuple):
+    """What one attention attends to.
+
+    Attributes:
+        key: of every token.
+        value: of every token.
+        mask: True where a token may be attended to; all where None.
+    """
+
+    key: Float[Array, "batch tokens heads dim"]
+    value: Float[Array, "batch tokens heads dim"]
+    mask: Bool[Array, "batch 1 1 tokens"] | None
+
+
+class Attention(nn.Module):
+    """to_out(softmax(q k^T / sqrt(dim)) v) with q = to_q(x), k = to_k(states), v = to_v(states).
+
+    Attributes:
+        features: width of `x`, of the output and of all heads together.
+        heads: how many there are.
+        dtype: compute type.
+    """
+
+    features: int
+    heads: int
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the projections."""
+        linear = functools.partial(Dense, self.features, dtype=self.dtype)
+        self.to_q = linear(use_bias=False)
+        self.to_k = linear(use_bias=False)
+        self.to_v = linear(use_bias=False)
+        self.to_out_0 = linear()
+
+    def project(
+        self,
+        states: Float[Array, "batch tokens width"],
+        mask: Bool[Array, "batch tokens"] | None = None,
+    ) -> Context:
+        """Keys and values of `states`."""
+        mask = None if mask is None else mask[:, None, None, :]
+        return Context(self._split(self.to_k(states)), self._split(self.to_v(states)), mask)
+
+    def __call__(
+        self, x: Float[Array, "batch queries c"], context: Context | None = None
+    ) -> Float[Array, "batch queries c"]:
+        """Every position of `x` looks at `context`, or at all of `x` where that is None."""
+        key, value, mask = self.project(x) if context is None else context
+        out = attend(self._split(self.to_q(x)), key, value, mask=mask)
+        return self.to_out_0(out.reshape(x.shape))
+
+    def _split(self, x: Float[Array, "batch n c"]) -> Float[Array, "batch n heads dim"]:
+        return x.reshape(*x.shape[:-1], self.heads, self.features // self.heads)
+
+
+class GEGLU(nn.Module):
+    """a * gelu(b) with [a, b] = proj(x) (Shazeer, 2020), the gelu by erf.
+
+    Attributes:
+        features: width of `a`, and so of the output.
+        dtype: compute type.
+    """
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the one projection for value and gate."""
+        self.proj = Dense(2 * self.features, dtype=self.dtype)
+
+    def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch hidden"]:
+        """Each position by itself."""
+        value, gate = jnp.split(self.proj(x), 2, axis=-1)
+        return value * nn.gelu(gate, approximate=False)
+
+
+class FeedForward(nn.Module):
+    """net_2(GEGLU(x)), four times as wide inside.
+
+    Attributes:
+        features: width of input and output.
+        dtype: compute type.
+    """
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the layers; the published `net.1` is a dropout of rate 0."""
+        self.net_0 = GEGLU(4 * self.features, self.dtype)
+        self.net_2 = Dense(self.features, dtype=self.dtype)
+
+    def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+        """Each position by itself."""
+        return self.net_2(self.net_0(x))
+
+
+class TransformerBlock(nn.Module):
+    """x += attn1(norm1(x)); x += attn2(norm2(x), context); x += ff(norm3(x)).
+
+    Attributes:
+        features: width of `x`.
+        heads: of both attentions.
+        dtype: compute type.
+    """
+
+    features: int
+    heads: int
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(1e-5, self.dtype) for _ in range(3))
+        self.attn1 = Attention(self.features, self.heads, self.dtype)
+        self.attn2 = Attention(self.features, self.heads, self.dtype)
+        self.ff = FeedForward(self.features, self.dtype)
+
+    def project(
+        self, states: Float[Array, "batch tokens width"], mask: Bool[Array, "batch tokens"] | None
+    ) -> Context:
+        """What `attn2` attends to."""
+        return self.attn2.project(states, mask)
+
+    def __call__(
+        self, x: Float[Array, "batch positions c"], context: Context | None
+    ) -> Float[Array, "batch positions c"]:
+        """`attn2` is a second self-attention where `context` is None."""
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """x + proj_out(blocks(proj_in(norm(x)))) over the positions of a map, frequency fastest.
+
+    Attributes:
+        features: channels.
+        heads: of every attention.
+        depth: transformer blocks.
+        groups: of the group norm.
+        dtype: compute type.
+    """
+
+    features: int
+    heads: int
+    depth: int = 1
+    groups: int = 32
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the layers; `proj_out` starts at zero, and so the whole as the identity."""
+        self.norm = GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype)
+        self.proj_in = Dense(self.features, dtype=self.dtype)
+        self.transformer_blocks = [
+            TransformerBlock(self.features, self.heads, self.dtype) for _ in range(self.depth)
+        ]
+        self.proj_out = Dense(
+            self.features, dtype=self.dtype, kernel_init=nn.initializers.zeros_init()
+        )
+
+    def project(
+        self, states: Float[Array, "batch tokens width"], mask: Bool[Array, "batch tokens"] | None
+    ) -> tuple[Context, ...]:
+        """What each block's `attn2` attends to."""
+        return tuple(block.project(states, mask) for block in self.transformer_blocks)
+
+    def __call__(
+        self, x: Float[Array, "batch time freq c"], contexts: tuple[Context | None, ...]
+    ) -> Float[Array, "batch time freq c"]:
+        """Attends with one context a block, as `project` made them; None is self-attention."""
+        batch, time, freq, channels = x.shape
+        tokens = self.proj_in(self.norm(x).reshape(batch, time * freq, channels))
+        for block, context in zip(self.transformer_blocks, contexts, strict=True):
+            tokens = block(tokens, context)
+        return x + self.proj_out(tokens).reshape(x.shape)

@@ -1,0 +1,225 @@
+"""The VAE between log-mel spectrograms and latents (Liu et al., arXiv 2308.05734, section III-D).
+
+The convolutional autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752, appendix E), on one channel.
+Parameter paths mirror the keys of `diffusers.AutoencoderKL`.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ldm_jax.models.attention import attend
+from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, upcast
+
+EPSILON = 1e-6  # of every norm
+LOGVAR_RANGE = (-30.0, 20.0)
+
+Image = Float[Array, "batch time freq _"]
+
+
+class ResnetBlock(nn.Module):
+    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with x put through a 1x1 convolution where widths differ."""
+
+    features: int
+    norm_groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """The same time and frequency, `features` channels."""
+        norm = partial(GroupNorm, self.norm_groups, epsilon=EPSILON, dtype=self.dtype)
+        conv = partial(Conv, self.features, dtype=self.dtype)
+        h = conv((3, 3), name="conv1")(nn.silu(norm(name="norm1")(x)))
+        h = conv((3, 3), name="conv2")(nn.silu(norm(name="norm2")(h)))
+        if x.shape[-1] != self.features:
+            x = conv((1, 1), name="conv_shortcut")(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """x + attention of one head, as wide as x, from every cell of the normed x to every cell."""
+
+    norm_groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """The same shape."""
+        dense = partial(Dense, x.shape[-1], dtype=self.dtype)
+        h = GroupNorm(self.norm_groups, EPSILON, self.dtype, name="group_norm")(x)
+        one_head = (x.shape[0], x.shape[1] * x.shape[2], 1, x.shape[3])
+        query, key, value = (dense(name=f"to_{name}")(h).reshape(one_head) for name in "qkv")
+        return x + dense(name="to_out_0")(attend(query, key, value).reshape(x.shape))
+
+
+class MidBlock(nn.Module):
+    """Two residual blocks with attention between them, at the lowest resolution."""
+
+    norm_groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """The same shape."""
+        resnet = partial(ResnetBlock, x.shape[-1], self.norm_groups, self.dtype)
+        x = resnet(name="resnets_0")(x)
+        x = Attention(self.norm_groups, self.dtype, name="attentions_0")(x)
+        return resnet(name="resnets_1")(x)
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2 that sees one row of zeros after the last time and frequency, none before."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """Half the time and frequency, rounded down."""
+        padding = ((0, 1), (0, 1))
+        return Conv(x.shape[-1], (3, 3), (2, 2), padding, dtype=self.dtype, name="conv")(x)
+
+
+class Upsample(nn.Module):
+    """Every cell four times, then a 3x3 convolution."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """Twice the time and frequency."""
+        batch, time, freq, features = x.shape
+        x = jnp.broadcast_to(x[:, :, None, :, None], (batch, time, 2, freq, 2, features))
+        x = x.reshape(batch, 2 * time, 2 * freq, features)
+        return Conv(features, (3, 3), dtype=self.dtype, name="conv")(x)
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, then a change of resolution: None, "down" or "up"."""
+
+    features: int
+    layers: int
+    norm_groups: int
+    resample: str | None
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """`features` channels."""
+        for i in range(self.layers):
+            x = ResnetBlock(self.features, self.norm_groups, self.dtype, name=f"resnets_{i}")(x)
+        if self.resample == "down":
+            x = Downsample(self.dtype, name="downsamplers_0")(x)
+        if self.resample == "up":
+            x = Upsample(self.dtype, name="upsamplers_0")(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """Log-mel to the moments before `quant_conv`; fields as in `VAE`."""
+
+    block_out_channels: tuple[int, ...]
+    out_channels: int
+    layers_per_block: int
+    norm_groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """1 / 2^(levels - 1) of the time and frequency."""
+        x = Conv(self.block_out_channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        last = len(self.block_out_channels) - 1
+        for i, features in enumerate(self.block_out_channels):
+            level = partial(Level, features, self.layers_per_block, self.norm_groups)
+            x = level("down" if i < last else None, self.dtype, name=f"down_blocks_{i}")(x)
+        x = MidBlock(self.norm_groups, self.dtype, name="mid_block")(x)
+        x = nn.silu(GroupNorm(self.norm_groups, EPSILON, self.dtype, name="conv_norm_out")(x))
+        return Conv(self.out_channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
+
+
+class Decoder(nn.Module):
+    """Latents after `post_quant_conv` to log-mel; fields as in `VAE`."""
+
+    block_out_channels: tuple[int, ...]
+    out_channels: int
+    layers_per_block: int
+    norm_groups: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Image) -> Image:
+        """2^(levels - 1) times the time and frequency."""
+        x = Conv(self.block_out_channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        x = MidBlock(self.norm_groups, self.dtype, name="mid_block")(x)
+        last = len(self.block_out_channels) - 1
+        for i, features in enumerate(reversed(self.block_out_channels)):
+            level = partial(Level, features, self.layers_per_block + 1, self.norm_groups)
+            x = level("up" if i < last else None, self.dtype, name=f"up_blocks_{i}")(x)
+        x = nn.silu(GroupNorm(self.norm_groups, EPSILON, self.dtype, name="conv_norm_out")(x))
+        return Conv(self.out_channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
+
+
+class VAE(nn.Module):
+    """Natural-log mel spectrograms (batch, time, mel, 1) to Gaussian latents, and back.
+
+    A side of the latents is 2^(levels - 1) times shorter: 4 for the 16 kHz model, 8 for the 48 kHz model.
+
+    Attributes:
+        block_out_channels: width of each level, from the spectrogram inwards.
+        latent_channels: of the latents.
+        layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+        norm_groups: groups of every norm.
+        scaling_factor: what the diffusion model's latents are: `scaling_factor` times a sample of this VAE.
+        in_channels: of the spectrogram.
+        dtype: compute type.
+    """
+
+    block_out_channels: tuple[int, ...]
+    latent_channels: int
+    layers_per_block: int
+    norm_groups: int
+    scaling_factor: float
+    in_channels: int = 1
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        layers, groups, moments = self.layers_per_block, self.norm_groups, 2 * self.latent_channels
+        self.encoder = Encoder(self.block_out_channels, moments, layers, groups, self.dtype)
+        self.decoder = Decoder(
+            self.block_out_channels, self.in_channels, layers, groups, self.dtype
+        )
+        self.quant_conv = Conv(moments, (1, 1), dtype=self.dtype)
+        self.post_quant_conv = Conv(self.latent_channels, (1, 1), dtype=self.dtype)
+
+    def __call__(
+        self, mel: Float[Array, "batch time mels in"]
+    ) -> Float[Array, "batch new_time new_mels in"]:
+        """The reconstruction from the mean of the latents: decode(mean(encode(mel)))."""
+        return self.decode(self.encode(mel)[0])
+
+    def encode(
+        self, mel: Float[Array, "batch time mels in"]
+    ) -> tuple[Float[Array, "batch t f z"], Float[Array, "batch t f z"]]:
+        """(mean, logvar) of the latents, not scaled; logvar within [-30, 20]. See `sample`."""
+        mean, logvar = jnp.split(self.quant_conv(self.encoder(mel)), 2, axis=-1)
+        return mean, jnp.clip(logvar, *LOGVAR_RANGE)
+
+    def decode(self, latents: Float[Array, "batch t f z"]) -> Float[Array, "batch time mels in"]:
+        """The log-mel of latents that are not scaled."""
+        return self.decoder(self.post_quant_conv(latents))
+
+    def decode_scaled(
+        self, latents: Float[Array, "batch t f z"]
+    ) -> Float[Array, "batch time mels in"]:
+        """The log-mel of the diffusion model's latents: decode(latents / scaling_factor)."""
+        return self.decode(latents / self.scaling_factor)
+
+
+def sample(
+    key: Array, mean: Float[Array, "*shape"], logvar: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """mean + exp(logvar / 2) n with n ~ N(0, 1): a draw of the latents that `VAE.encode` describes, not scaled."""
+    noise = jax.random.normal(key, mean.shape, upcast(mean).dtype).astype(mean.dtype)
+    return mean + jnp.exp(0.5 * logvar) * noise

@@ -1,0 +1,354 @@
+"""`AudioLDM2`: load a checkpoint, generate clips."""
+
+import dataclasses
+import functools
+import pathlib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from ldm_jax import config
+from ldm_jax.convert import diffusers_folder, native
+from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.load import load
+from ldm_jax.diffusion import sampling
+from ldm_jax.diffusion.sampling import Plan
+from ldm_jax.parallel import mesh as devices_mesh
+from ldm_jax.pipeline import conditioning, ranking, synthesis
+from ldm_jax.pipeline.networks import AllParams, Networks
+from ldm_jax.pipeline.plans import make_plan
+from ldm_jax.pipeline.tokens import Branches, Tokenizers
+
+USED = frozenset(field.name for field in dataclasses.fields(Networks))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clips:
+    """What `AudioLDM2.generate` drew, a row a prompt.
+
+    Attributes:
+        audio: waves, full scale 1.
+        sample_rate: in Hz.
+        scores: cosine of CLAP's embeddings of clip and prompt; None where one candidate was drawn.
+        mel: natural-log mel spectrograms.
+        latents: what the sampler ended on, scaled as the UNet sees them.
+    """
+
+    audio: Float[np.ndarray, "prompts samples"]
+    sample_rate: int
+    scores: Float[np.ndarray, " prompts"] | None
+    mel: Float[np.ndarray, "prompts frames mels"]
+    latents: Float[np.ndarray, "prompts time freq channels"]
+
+
+class AudioLDM2:
+    """A checkpoint ready to generate; made by `from_pretrained`."""
+
+    def __init__(self, checkpoint: Checkpoint, *, preset: str | None, dtype: str | None, mesh: Mesh):
+        self.preset = config.preset(preset or checkpoint.preset or "official")
+        self.dtype = jnp.dtype(dtype or ("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"))
+        self.checkpoint = dataclasses.replace(
+            checkpoint,
+            networks={
+                name: with_dtype(module, self.dtype) for name, module in checkpoint.networks.items()
+            },
+            params={k: v for k, v in checkpoint.params.items() if k not in USED},
+            preset=self.preset.name,
+        )
+        networks = dict(self.checkpoint.networks)
+        if self.preset.head_dim is not None and checkpoint.preset is None:
+            networks["unet"] = networks["unet"].clone(heads=None, head_dim=self.preset.head_dim)
+        self.networks = Networks(**{name: module for name, module in networks.items() if name in USED})
+        self.mesh = mesh
+        self.params = place_params(checkpoint.params, mesh, self.dtype)
+        self.tokenizers = Tokenizers.load(checkpoint.tokenizers)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | pathlib.Path,
+        *,
+        preset: str | None = None,
+        dtype: str | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        revision: str | None = None,
+    ) -> "AudioLDM2":
+        """Loads a checkpoint in any known layout and puts it on the devices.
+
+        Args:
+            path_or_id: our own folder, a folder in the diffusers layout, an official `.pth` file, or a Hub id.
+            preset: "official" or "diffusers" (`ldm_jax.config.PRESETS`); None is what the checkpoint was saved
+                with, and "official" for a published one.
+            dtype: of computation and weights: "float32", "bfloat16" or "float16"; None is float32 on a CPU and
+                bfloat16 elsewhere.
+            devices: to shard clips over; None is all.
+            revision: of a Hub id.
+
+        Raises:
+            CheckpointError: a file that is missing, broken, or not a checkpoint.
+            ConversionError: configs or weights that do not fit; each is named.
+        """
+        devices_mesh.enable_compilation_cache()
+        if preset is not None:
+            config.preset(preset)
+        checkpoint = load(path_or_id, revision=revision)
+        return cls(checkpoint, preset=preset, dtype=dtype, mesh=devices_mesh.data_mesh(devices))
+
+    def save_pretrained(
+        self, folder: str | pathlib.Path, *, layout: str = "ldm_jax", overwrite: bool = False
+    ) -> None:
+        """Writes our own folder, or with layout "diffusers" one that AudioLDM2Pipeline loads; whole or not at all."""
+        layouts = {"ldm_jax": native.save, "diffusers": diffusers_folder.save}
+        if layout not in layouts:
+            raise ValueError(f"unknown layout {layout!r}; there are {', '.join(layouts)}")
+        whole = dataclasses.replace(
+            self.checkpoint,
+            networks={**self.checkpoint.networks, "unet": self.networks.unet},
+            params={**self.checkpoint.params, **jax.device_get(self.params)},
+        )
+        layouts[layout](whole, pathlib.Path(folder), overwrite=overwrite)
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Seconds between two mel frames."""
+        return self.checkpoint.hop / self.checkpoint.sample_rate
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What made a clip, for records: source, preset, compute type, devices."""
+        first = self.mesh.devices.flat[0]
+        return {
+            "source": self.checkpoint.source,
+            "preset": self.preset.name,
+            "dtype": self.dtype.name,
+            "devices": f"{self.mesh.size} x {first.device_kind}",
+        }
+
+    def latent_shape(self, seconds: float) -> tuple[int, int, int]:
+        """(time, frequency, channels) of the latents of a clip; time is rounded up to whole latent frames."""
+        vae = self.networks.vae
+        factor = 2 ** (len(vae.block_out_channels) - 1)
+        frames = -(-round(seconds * self.checkpoint.sample_rate) // self.checkpoint.hop)
+        time = max(1, -(-frames // factor))
+        return time, self.networks.vocoder.mel_channels // factor, vae.latent_channels
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        negative_prompt: str | Sequence[str] = "",
+        transcript: str | Sequence[str] | None = None,
+        seconds: float = 10.24,
+        steps: int = 200,
+        guidance_scale: float = 3.5,
+        sampler: str = "ddim",
+        eta: float | None = None,
+        spacing: str | None = None,
+        karras: bool = False,
+        seed: int | Sequence[int] = 0,
+        candidates: int = 1,
+        latents: Float[np.ndarray, "rows time freq channels"] | None = None,
+        progress: bool = False,
+    ) -> Clips:
+        """Draws a clip for every prompt.
+
+        A clip depends on its prompt, settings and seed alone, not on the others of its batch or on the devices.
+
+        Args:
+            prompts: what is to be heard.
+            negative_prompt: what is not; one for all or one a prompt.
+            transcript: words to be spoken, for text-to-speech checkpoints; one for all or one a prompt.
+            seconds: length of the clips.
+            steps: of the sampler.
+            guidance_scale: w in eps_u + w (eps_c - eps_u); 1 or less switches guidance off.
+            sampler: one of `ldm_jax.diffusion.samplers.SAMPLERS`.
+            eta: noise of DDIM from 0 to 1; None is the preset's.
+            spacing: of the timesteps, "leading", "trailing", "linspace" or "official"; None is the preset's.
+            karras: whether noise levels are spaced as Karras et al. do, where the sampler can.
+            seed: of the noise; one for all or one a prompt.
+            candidates: clips drawn a prompt; the one whose CLAP embedding lies nearest to the prompt's is kept.
+            latents: initial noise of unit variance in place of `seed`'s, a row a candidate of each prompt.
+            progress: shows a bar over the sampler's calls.
+
+        Raises:
+            ValueError: an empty prompt, a value out of range, shapes that do not fit, or a transcript for a model
+                without a phoneme encoder (or none for one with it).
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        count = len(prompts)
+        seeds = _one_each("seed", seed, count)
+        asked = config.Generation(
+            seconds=seconds,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            sampler=sampler,
+            eta=eta,
+            spacing=spacing,
+            karras=karras,
+            seed=max(seeds, default=0),
+            candidates=candidates,
+        )
+        config.Generation(seed=min(seeds, default=0))
+        if candidates > 1 and self.networks.clap is None:
+            raise ValueError("candidates are ranked by CLAP, which this checkpoint does not have")
+        branches = self.tokenizers.branches(
+            prompts,
+            negatives=_one_each("negative_prompt", negative_prompt, count),
+            transcripts=None if transcript is None else _one_each("transcript", transcript, count),
+            pad_negative=self.preset.unconditional_loa == "generated",
+        )
+        for sentence in branches.cuts:
+            warnings.warn(sentence, stacklevel=2)
+        plan = make_plan(asked, self.preset, self.checkpoint.scheduler)
+        noise, keys = self._noise(seeds, candidates, latents, self.latent_shape(seconds))
+        final = self._sample(branches, plan, noise, keys, asked, progress)
+        return self._finish(final, branches, asked, count)
+
+    def _noise(
+        self, seeds: Sequence[int], candidates: int, latents: Any, shape: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """Initial latents of unit variance and the keys of later noise, padded to a multiple of the devices."""
+        count = len(seeds) * candidates
+        pad = -count % self.mesh.size
+        keys = jnp.stack([_clip_key(s, c) for s in seeds for c in range(candidates)])
+        keys = jnp.concatenate([keys, jnp.repeat(keys[-1:], pad)])
+        keys = devices_mesh.place(keys, devices_mesh.rows(self.mesh))
+        if latents is None:
+            noise = synthesis.initial_noise(keys, shape=shape)
+        else:
+            latents = np.asarray(latents, np.float32)
+            if latents.shape != (count, *shape):
+                raise ValueError(
+                    f"latents should have shape {(count, *shape)} (clips, time, frequency, channel), not {latents.shape}"
+                )
+            latents = np.concatenate([latents, np.repeat(latents[-1:], pad, axis=0)])
+            noise = devices_mesh.place(latents, devices_mesh.rows(self.mesh))
+        return noise, keys
+
+    def _sample(
+        self,
+        branches: Branches,
+        plan: Plan,
+        noise: Array,
+        keys: Array,
+        asked: config.Generation,
+        progress: bool,
+    ) -> Array:
+        """Final latents, a row a candidate and padding."""
+        guided = asked.guidance_scale > 1
+        everything = self._conditioning(branches, guided=guided)
+        owner = np.minimum(np.arange(noise.shape[0]) // asked.candidates, branches.count - 1)
+        row = owner if not guided else np.stack([2 * owner, 2 * owner + 1], axis=1).reshape(-1)
+        spread = jax.tree.map(
+            lambda x: devices_mesh.place(x[row], devices_mesh.rows(self.mesh)), everything
+        )
+        plan = devices_mesh.place(plan, devices_mesh.replicated(self.mesh))
+        projected, table = synthesis.prepare(self.networks, self.params, spread, plan.timesteps)
+        carry = sampling.init(plan, noise)
+        scale = devices_mesh.place(np.float32(asked.guidance_scale), devices_mesh.replicated(self.mesh))
+        length = segment_length(plan.calls) if progress else plan.calls
+        with tqdm(total=plan.calls, unit="call", leave=False, disable=not progress) as bar:
+            for start in range(0, plan.calls, length):
+                piece = plan.segment(start, start + length)
+                carry = synthesis.denoise(
+                    self.networks,
+                    self.params,
+                    piece,
+                    carry,
+                    projected,
+                    jax.tree.map(lambda x, at=start: x[at : at + length], table),
+                    keys if plan.stochastic else None,
+                    scale,
+                    guided=guided,
+                )
+                if progress:
+                    jax.block_until_ready(carry)
+                bar.update(length)
+        return sampling.latents_of(carry)
+
+    def _conditioning(self, branches: Branches, *, guided: bool) -> conditioning.Conditioning:
+        """Rows by prompt, with guidance u0 c0 u1 c1 ..., held whole by every device."""
+        encode = functools.partial(
+            conditioning.encode, self.networks, self.params, loa_tokens=self.checkpoint.loa_tokens
+        )
+        conditional = encode(branches.positive)
+        if not guided:
+            return conditional
+        if self.preset.unconditional_loa == "generated":
+            unconditional = encode(branches.negative)
+        else:
+            unconditional = conditioning.encode_without_loa(
+                self.networks, self.params, branches.negative, loa_tokens=self.checkpoint.loa_tokens
+            )
+        return conditioning.interleave(unconditional, conditional)
+
+    def _finish(
+        self, final: Array, branches: Branches, asked: config.Generation, count: int
+    ) -> Clips:
+        """Latents to clips, the best candidate a prompt."""
+        mel, wave = synthesis.decode(self.networks, self.params, final)
+        rows = count * asked.candidates
+        samples = round(asked.seconds * self.checkpoint.sample_rate)
+        audio, mel, latents = (np.asarray(x)[:rows] for x in (wave, mel, final))
+        audio = audio[:, :samples]
+        scores, best = None, np.arange(count)
+        if asked.candidates > 1:
+            table = ranking.score(
+                self.networks, self.params, branches.positive, audio, self.checkpoint.sample_rate
+            )
+            best = table.argmax(axis=1)
+            scores = table.max(axis=1)
+            best = best + np.arange(count) * asked.candidates
+        return Clips(
+            audio=audio[best],
+            sample_rate=self.checkpoint.sample_rate,
+            scores=scores,
+            mel=mel[best],
+            latents=latents[best],
+        )
+
+
+def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
+    """`module` and the modules among its fields with compute type `dtype`."""
+    nested = {
+        field.name: with_dtype(getattr(module, field.name), dtype)
+        for field in dataclasses.fields(module)
+        if field.name != "parent" and isinstance(getattr(module, field.name), nn.Module)
+    }
+    return module.clone(dtype=dtype, **nested)
+
+
+def place_params(params: Mapping[str, Any], mesh: Mesh, dtype: Any) -> AllParams:
+    """Weights on every device in the compute type, one network after another so that little lies in memory twice."""
+    sharding = devices_mesh.replicated(mesh)
+    return {
+        name: jax.tree.map(lambda x: jax.device_put(np.asarray(x, dtype), sharding), tree)
+        for name, tree in params.items()
+        if name in USED
+    }
+
+
+def segment_length(calls: int) -> int:
+    """The largest divisor of `calls` of which at least ten make the whole (1 where none): pieces share one program."""
+    return max(length for length in range(1, max(1, calls // 10) + 1) if calls % length == 0)
+
+
+def _clip_key(seed: int, candidate: int) -> Array:
+    return jax.random.fold_in(jax.random.key(seed), candidate)
+
+
+def _one_each(name: str, value: Any, count: int) -> list[Any]:
+    """`value` for each of `count` prompts."""
+    if isinstance(value, (str, int)):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{len(value)} values of {name} for {count} prompts; give one, or one a prompt")
+    return list(value)

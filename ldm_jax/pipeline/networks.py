@@ -1,0 +1,34 @@
+"""The networks of one system as one hashable value, and their parameters as one tree."""
+
+import dataclasses
+
+from ldm_jax.convert.rules import Params
+from ldm_jax.models.clap import CLAP
+from ldm_jax.models.gpt2 import GPT2
+from ldm_jax.models.phoneme_encoder import PhonemeEncoder
+from ldm_jax.models.t5 import T5Encoder
+from ldm_jax.models.translator import Translator
+from ldm_jax.models.unet import UNet
+from ldm_jax.models.vae import VAE
+from ldm_jax.models.vocoder import HiFiGAN
+
+AllParams = dict[str, Params]  # by the names of the fields of `Networks`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Networks:
+    """What generation runs; None is a network that this checkpoint does without."""
+
+    unet: UNet
+    vae: VAE
+    vocoder: HiFiGAN
+    clap: CLAP | None = None
+    t5: T5Encoder | None = None
+    phoneme_encoder: PhonemeEncoder | None = None
+    gpt2: GPT2 | None = None
+    translator: Translator | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether clips follow a transcript."""
+        return self.phoneme_encoder is not None

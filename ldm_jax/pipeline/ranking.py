@@ -1,0 +1,39 @@
+"""Choosing among candidates: the cosine of CLAP's embeddings of clip and prompt."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from jaxtyping import Array, Float
+
+from ldm_jax.audio.clap_features import clap_features
+from ldm_jax.pipeline.conditioning import Tokens, encode_clap
+from ldm_jax.pipeline.networks import AllParams, Networks
+
+CLAP_RATE = 48_000
+
+
+@functools.partial(jax.jit, static_argnames=("networks",))
+def _similarity(
+    networks: Networks, params: AllParams, tokens: Tokens, features: Array
+) -> Float[Array, "prompts candidates"]:
+    text = encode_clap(networks, params, tokens)
+    assert networks.clap is not None
+    assert text is not None
+    audio = networks.clap.apply({"params": params["clap"]}, features, method="embed_audio")
+    return jnp.einsum("pd,pnd->pn", text, audio.reshape(text.shape[0], -1, text.shape[1]))
+
+
+def score(
+    networks: Networks,
+    params: AllParams,
+    tokens: Tokens,
+    audio: Float[np.ndarray, "rows samples"],
+    sample_rate: int,
+) -> Float[np.ndarray, "prompts candidates"]:
+    """Cosine of every clip with its prompt; rows of `audio` are candidates of the first prompt, then of the next."""
+    waves = soxr.resample(audio.T, sample_rate, CLAP_RATE, quality="HQ").T
+    features = np.stack([clap_features(wave) for wave in waves])
+    return np.asarray(_similarity(networks, params, tokens, features), np.float32)

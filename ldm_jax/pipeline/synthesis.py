@@ -1,0 +1,76 @@
+"""Conditioning to sound: latents by a sampler's scan over the UNet, mel by the VAE, wave by the vocoder."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ldm_jax.diffusion.guidance import classifier_free
+from ldm_jax.diffusion.sampling import Carry, Plan, sample_segment
+from ldm_jax.pipeline.conditioning import Conditioning
+from ldm_jax.pipeline.networks import AllParams, Networks
+
+
+@functools.partial(jax.jit, static_argnames=("shape",))
+def initial_noise(keys: Key[Array, " rows"], *, shape: tuple[int, ...]) -> Float[Array, "rows ..."]:
+    """Standard normal latents of `shape`, a row from its own key."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
+
+
+@functools.partial(jax.jit, static_argnames=("networks",))
+def prepare(
+    networks: Networks, params: AllParams, conditioning: Conditioning, timesteps: Float[Array, " calls"]
+) -> tuple[Any, Any]:
+    """What the UNet can compute before the first step.
+
+    Returns:
+        Keys and values of its cross-attentions, once a clip; its time embeddings, once a call, leading axis `calls`.
+    """
+    variables = {"params": params["unet"]}
+    projected = networks.unet.apply(variables, conditioning.contexts(), method="project_contexts")
+    table = networks.unet.apply(variables, timesteps, conditioning.film, method="embed_time")
+    return projected, table
+
+
+@functools.partial(jax.jit, static_argnames=("networks", "guided"), donate_argnames=("carry",))
+def denoise(
+    networks: Networks,
+    params: AllParams,
+    plan: Plan,
+    carry: Carry,
+    projected: Any,
+    table: Any,
+    keys: Key[Array, " rows"] | None,
+    guidance_scale: Float[Array, ""],
+    *,
+    guided: bool,
+) -> Carry:
+    """Runs the sampler over the calls that `plan` and `table` hold: one scan.
+
+    Guided, the UNet sees every clip twice in one batch, unconditional and conditional side by side, and
+    eps = eps_u + w (eps_c - eps_u).
+    """
+    variables = {"params": params["unet"]}
+
+    def denoiser(latents: Array, timestep: Array, embedding: Any) -> Array:
+        inputs = jnp.repeat(latents, 2, axis=0) if guided else latents
+        output = networks.unet.apply(
+            variables, inputs.astype(networks.unet.dtype), embedding, projected, method="denoise"
+        )
+        return classifier_free(output[0::2], output[1::2], guidance_scale) if guided else output
+
+    return sample_segment(denoiser, plan, carry, keys=keys, extras=table)
+
+
+@functools.partial(jax.jit, static_argnames=("networks",))
+def decode(
+    networks: Networks, params: AllParams, latents: Float[Array, "rows time freq channels"]
+) -> tuple[Float[Array, "rows frames mels"], Float[Array, "rows samples"]]:
+    """Latents to (natural-log mel spectrogram, wave in [-1, 1])."""
+    vae = networks.vae
+    unscaled = (latents / vae.scaling_factor).astype(vae.dtype)
+    mel = vae.apply({"params": params["vae"]}, unscaled, method="decode")[..., 0]
+    wave = networks.vocoder.apply({"params": params["vocoder"]}, mel)
+    return mel.astype(jnp.float32), wave.astype(jnp.float32)

@@ -1,0 +1,43 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldm_jax.models.attention import attend
+from tests.golden import random_array, relative_error
+
+
+def reference(query, key, value, mask, bias, scale):
+    scores = np.einsum("bqhd,bkhd->bhqk", query, key) * scale
+    scores = scores if bias is None else scores + bias
+    scores = scores if mask is None else np.where(mask, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+@pytest.mark.parametrize("queries", [5, 200])  # all heads at once, one head at a time
+@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_is_the_formula(queries, with_mask, with_bias, scale):
+    keys, heads, dim = 100 if queries > 100 else 7, 3, 8
+    query = random_array("q", (2, queries, heads, dim))
+    key, value = random_array("k", (2, keys, heads, dim)), random_array("v", (2, keys, heads, dim))
+    mask = None
+    if with_mask:
+        mask = np.ones((2, 1, 1, keys), bool)
+        mask[0, ..., keys // 2 :] = False
+    bias = random_array("b", (1, heads, queries, keys)) if with_bias else None
+    with jax.enable_x64(True):
+        ours = jax.jit(lambda q, k, v: attend(q, k, v, mask=mask, bias=bias, scale=scale))(query, key, value)
+    assert relative_error(ours, reference(query, key, value, mask, bias, scale or dim**-0.5)) < 1e-12
+
+
+def test_half_precision_has_a_float32_softmax():
+    query = random_array("q", (1, 64, 2, 16)) * 3
+    half = jnp.asarray(query, jnp.bfloat16)
+    ours = attend(half, half, half)
+    assert ours.dtype == jnp.bfloat16
+    rounded = np.asarray(half, np.float64)
+    assert relative_error(np.asarray(ours, np.float64), reference(rounded, rounded, rounded, None, None, 0.25)) < 8e-3
