@@ -20,6 +20,7 @@ class Preset:
             "generated" by GPT-2 from the empty (or negative) prompt.
         eta: of DDIM, where none is asked for.
         spacing: DDIM's timesteps: "official", or None for what the checkpoint's scheduler config says.
+        ranking_padding: how CLAP hears candidates below 10 s; see `ldm_jax.audio.clap_features`.
     """
 
     name: str
@@ -27,14 +28,25 @@ class Preset:
     unconditional_loa: Literal["zeros", "generated"]
     eta: float
     spacing: str | None
+    ranking_padding: Literal["none", "repeatpad"]
 
 
 PRESETS = {
     "official": Preset(
-        name="official", head_dim=32, unconditional_loa="zeros", eta=1.0, spacing="official"
+        name="official",
+        head_dim=32,
+        unconditional_loa="zeros",
+        eta=1.0,
+        spacing="official",
+        ranking_padding="none",
     ),
     "diffusers": Preset(
-        name="diffusers", head_dim=None, unconditional_loa="generated", eta=0.0, spacing=None
+        name="diffusers",
+        head_dim=None,
+        unconditional_loa="generated",
+        eta=0.0,
+        spacing=None,
+        ranking_padding="repeatpad",
     ),
 }
 

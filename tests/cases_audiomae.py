@@ -17,8 +17,8 @@ _TINY = {
 }
 CASES = {"vit": {**_TINY, "decoder": "vit"}, "swin": {**_TINY, "decoder": "swin"}}
 
-# Arguments of facebookresearch/AudioMAE's mae_vit_base_patch16_dec512d8b as its pretraining and AudioLDM 2 call it,
-# and numbers of parameters, counted on the published class.
+# Arguments of facebookresearch/AudioMAE's mae_vit_base_patch16_dec512d8b, as AudioLDM 2 ("vit") and
+# its pretraining ("swin") give them.
 _BASE = {
     "img_size": [1024, 128],
     "patch_size": 16,
@@ -32,6 +32,8 @@ _BASE = {
     "decoder_num_heads": 16,
 }
 PUBLISHED = {"vit": {**_BASE, "decoder_mode": 0}, "swin": {**_BASE, "decoder_mode": 1}}
+PARAMETERS = {"vit": 111_656_448, "swin": 136_992_768}  # counted on the published class
+ENCODER_PARAMETERS = 85_648_128
 MASK_RATIO = 0.7
 
 
@@ -40,7 +42,7 @@ def module(name: str, **changes) -> AudioMAE:
 
 
 def tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random weights; temperatures on both sides of their bound, two of them low enough to see past the mask."""
+    """Random weights. Of the temperatures one lies under its bound, and two let the mask leak."""
     weights = random_tensors(shapes, gain=1.5)
     for name, x in weights.items():
         if name.endswith(".tau"):

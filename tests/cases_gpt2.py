@@ -28,7 +28,7 @@ PUBLISHED_PARAMETERS = 124_439_808
 
 TINY = {
     "default": PUBLISHED
-    | {"vocab_size": 11, "n_positions": 40, "n_embd": 24, "n_layer": 3, "n_head": 3},
+    | {"vocab_size": 11, "n_positions": 40, "n_embd": 24, "n_layer": 2, "n_head": 3},
     "narrow": PUBLISHED
     | {
         "vocab_size": 7,
@@ -56,7 +56,7 @@ def inputs(config: dict, *, length: int = 17) -> dict[str, np.ndarray]:
 
 
 def weights(shapes: dict[str, tuple[int, ...]], *, prefix: str = "") -> dict[str, np.ndarray]:
-    """Random tensors that suit (in, out) kernels, with positions half the size of the embeddings."""
+    """Random tensors that suit (in, out) kernels; positions are half the size of the embeddings."""
     tensors = random_tensors(shapes)
     for name, tensor in tensors.items():
         if name == f"{prefix}wpe.weight":

@@ -31,7 +31,7 @@ TINY = {
         "d_model": 32,
         "d_kv": 8,
         "d_ff": 48,
-        "num_layers": 3,
+        "num_layers": 2,
         "num_heads": 4,
         "relative_attention_max_distance": 30,  # less than the sequence: the last bucket fills
     },

@@ -62,7 +62,7 @@ def weights(config: dict, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nd
             rate = config["upsample_rates"][int(name.split(".")[1])]
             tensor *= np.sqrt(rate * shapes[name][1] / shapes[name][0])  # so is its fan-in
         elif ".convs2." in name or name == "conv_post.weight":
-            tensor *= 0.3
+            tensor *= 0.4
         tensor[...] = tensor.astype(np.float32)
     return tensors
 

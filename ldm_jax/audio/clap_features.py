@@ -22,7 +22,13 @@ HOP = 480
 MELS = 64
 FRAMES = SAMPLES // HOP + 1
 
-_RANGE = {"sample_rate": SAMPLE_RATE, "n_fft": N_FFT, "num_mels": MELS, "fmin": 50.0, "fmax": 14_000.0}
+_RANGE = {
+    "sample_rate": SAMPLE_RATE,
+    "n_fft": N_FFT,
+    "num_mels": MELS,
+    "fmin": 50.0,
+    "fmax": 14_000.0,
+}
 _FLOOR = 1e-10
 
 Padding = Literal["repeatpad", "repeat", "pad", "none"]
@@ -75,7 +81,11 @@ def clap_fusion_features(
     longer = frames > FRAMES
     if longer:
         front, middle, back = np.array_split(np.arange(frames - FRAMES + 1), 3)
-        starts = (front[0], middle[len(middle) // 2] if len(middle) else 0, back[-1] if len(back) else 0)
+        starts = (
+            front[0],
+            middle[len(middle) // 2] if len(middle) else 0,
+            back[-1] if len(back) else 0,
+        )
         parts = [_shrink(mel, FRAMES), *(mel[..., start : start + FRAMES, :] for start in starts)]
     else:
         parts = [mel] * 4
@@ -95,7 +105,9 @@ def _pad(
     if samples < least:
         raise ValueError(f"a clip of {samples} samples; with padding {padding!r} it takes {least}")
     if padding not in ("repeatpad", "repeat", "pad", "none"):
-        raise ValueError(f"padding is {padding!r}; it can be 'repeatpad', 'repeat', 'pad' or 'none'")
+        raise ValueError(
+            f"padding is {padding!r}; it can be 'repeatpad', 'repeat', 'pad' or 'none'"
+        )
     if samples >= SAMPLES or padding == "none":
         return wave
     xp = _namespace(wave)
@@ -115,7 +127,9 @@ def _log_mel(
     padded = xp.pad(wave.astype(kind), edges, mode="reflect")
     starts = np.arange(0, padded.shape[-1] - N_FFT + 1, HOP)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    windowed = padded[..., starts[:, None] + np.arange(N_FFT)] * _lift(xp, window, wave.ndim + 1, kind)
+    windowed = padded[..., starts[:, None] + np.arange(N_FFT)] * _lift(
+        xp, window, wave.ndim + 1, kind
+    )
     spectrum = xp.fft.rfft(windowed)
     power = spectrum.real**2 + spectrum.imag**2
     bank = mel_filters(**_RANGE, htk=htk, normalise=not htk)

@@ -1,7 +1,8 @@
-"""Kaldi's log mel filter bank, as torchaudio.compliance.kaldi.fbank defines it, and AudioMAE's input from it.
+"""Kaldi's log mel filter bank, and AudioMAE's input made from it.
 
-The functions take NumPy arrays (data workers) and JAX arrays (inside a compiled program) and answer in kind, with
-the same numbers. They compute in the type of the wave, at least float32.
+The definition is that of torchaudio.compliance.kaldi.fbank. The functions take NumPy arrays (data
+workers) and JAX arrays (inside a compiled program) and answer in kind, with the same numbers. They
+compute in the type of the wave, at least float32.
 """
 
 import functools
@@ -21,26 +22,31 @@ AUDIOMAE_BINS = 128
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of this filter bank over AudioSet
 
 
-def mel(hz: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+def mel_scale(hz: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Kaldi's mel scale, 1127 ln(1 + hz / 700)."""
     return 1127.0 * np.log1p(hz / 700.0)
 
 
 @functools.cache
-def mel_filters(
+def mel_triangles(
     *, bins: int, fft_size: int, sample_rate: int, low_hz: float
 ) -> Float[np.ndarray, "frequencies bins"]:
-    """Triangles of height 1 on the mel axis, spaced evenly from `low_hz` to the Nyquist frequency, float64.
+    """Triangles of height 1, spaced evenly in mel from `low_hz` to the Nyquist frequency.
 
-    Their slopes are straight in mel, not in hertz. At 128 bins for 512 points the lowest triangles are narrower
-    than the FFT's spacing, and those that no point hits stay empty: their output is always ln(1.19e-7).
+    Their slopes are straight in mel, not in hertz. With AudioMAE's settings the lowest are narrower
+    than the spacing of the FFT, and one of the 128 holds no point of it: always ln(1.19e-7).
+
+    Returns:
+        float64, not to be written to.
     """
-    edges = np.linspace(*mel(np.asarray([low_hz, sample_rate / 2])), bins + 2)
-    points = mel(np.arange(fft_size // 2 + 1) * sample_rate / fft_size)[:, None]
+    low, high = mel_scale(np.asarray([low_hz, sample_rate / 2]))
+    edges = np.linspace(low, high, bins + 2)
+    points = mel_scale(np.arange(fft_size // 2 + 1) * sample_rate / fft_size)[:, None]
     rising = (points - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - points) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0.0, np.minimum(rising, falling))
     filters[-1] = 0.0  # Kaldi leaves out the Nyquist frequency
+    filters.flags.writeable = False
     return filters
 
 
@@ -53,18 +59,19 @@ def fbank(
     shift_ms: float = 10.0,
     low_hz: float = 20.0,
 ) -> Float[Array | np.ndarray, "*batch frames bins"]:
-    """ln(max(mel filters of |FFT(frame)|^2, 1.19e-7)) of every frame that lies wholly within the wave.
+    """ln(max(sum_f filter_f |FFT(frame)_f|^2, 1.19e-7)) of every frame wholly within the wave.
 
-    A frame loses its mean, then 0.97 of the sample before each (of the first, itself), is weighted with the
-    symmetric Hann window, and padded with zeros to a power of two. No dither, no energy column.
+    A frame loses its mean; then each sample loses 0.97 of the one before it, the first of itself;
+    then it is weighted by the symmetric Hann window and padded with zeros to a power of two. There
+    is no dither and no column of energies.
 
     Args:
-        wave: full scale is 1.
+        wave: samples, full scale 1.
         bins: mel filters.
         sample_rate: in Hz.
         frame_ms: length of a frame.
         shift_ms: from frame to frame.
-        low_hz: where the lowest filter begins.
+        low_hz: where the lowest filter begins, in Hz.
 
     Raises:
         ValueError: the wave is shorter than one frame.
@@ -82,7 +89,7 @@ def fbank(
     fft_size = 2 ** math.ceil(math.log2(length))
     spectrum = xp.fft.rfft(frames, n=fft_size)
     power = xp.square(spectrum.real) + xp.square(spectrum.imag)
-    filters = mel_filters(bins=bins, fft_size=fft_size, sample_rate=sample_rate, low_hz=low_hz)
+    filters = mel_triangles(bins=bins, fft_size=fft_size, sample_rate=sample_rate, low_hz=low_hz)
     with jax.default_matmul_precision("highest"):  # a TPU would multiply in bfloat16
         energy = power @ xp.asarray(filters, dtype)
     return xp.log(xp.maximum(energy, ENERGY_FLOOR))
@@ -91,10 +98,11 @@ def fbank(
 def audiomae_input(
     wave: Float[Array | np.ndarray, "*batch samples"], *, frames: int = AUDIOMAE_FRAMES
 ) -> Float[Array | np.ndarray, "*batch {frames} 128"]:
-    """AudioMAE's input from 16 kHz waves: (fbank(wave - mean) - mu) / (2 sigma) over 1024 frames of 128 bins.
+    """AudioMAE's input from 16 kHz waves: (fbank(wave - mean) - mu) / (2 sigma).
 
-    Missing frames are 0 *before* mu and sigma, those of AudioSet, are applied: they end up at 0.467, which is what
-    the network saw in training. 10.24 s give 1022 frames, so that the last two are always such.
+    mu and sigma are those of AudioSet. Frames beyond `frames` are dropped; missing ones are 0
+    *before* mu and sigma are applied and end up at 0.467, as in training. 10.24 s give 1022 frames,
+    so that the last two of 1024 are always such.
     """
     xp: Any = np if isinstance(wave, np.ndarray) else jnp
     wave = xp.asarray(wave, jnp.promote_types(wave.dtype, jnp.float32))
@@ -106,11 +114,12 @@ def audiomae_input(
 
 
 def _frames(wave: Any, length: int, shift: int, xp: Any) -> Any:
-    """(..., frames, length) overlapping frames: slices of short blocks side by side, which needs no gather."""
+    """(..., frames, length): overlapping frames, put together from blocks of `shift`, no gather."""
     count = 1 + (wave.shape[-1] - length) // shift
-    block = math.gcd(length, shift)
-    step = shift // block
-    blocks = wave[..., : ((count - 1) * shift + length)].reshape(*wave.shape[:-1], -1, block)
-    stop = (count - 1) * step + 1
-    parts = [blocks[..., k : k + stop : step, :] for k in range(length // block)]
-    return xp.concatenate(parts, axis=-1)
+    parts = -(-length // shift)
+    samples = (count + parts - 1) * shift
+    wave = wave[..., :samples]
+    end = [(0, 0)] * (wave.ndim - 1) + [(0, samples - wave.shape[-1])]  # for what is cut off below
+    blocks = xp.pad(wave, end).reshape(*wave.shape[:-1], -1, shift)
+    pieces = [blocks[..., k : k + count, :] for k in range(parts)]
+    return xp.concatenate(pieces, axis=-1)[..., :length]

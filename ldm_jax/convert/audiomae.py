@@ -1,12 +1,12 @@
 """Published AudioMAE weights: keys of facebookresearch/AudioMAE's `MaskedAutoencoderViT`.
 
-`pretrained.pth` and `audiomae_16k_128bins.ckpt` hold them under "model"; an AudioLDM 2 bundle under the prefix
-`cond_stage_models.0.cond_stage_models.2.audiomae.model.`, which the caller strips. None carries a configuration:
-`config_of` reads it off the shapes.
+`pretrained.pth` and `audiomae_16k_128bins.ckpt` hold them under "model", an AudioLDM 2 bundle under
+the prefix "cond_stage_models.0.cond_stage_models.2.audiomae.model.", which the caller strips. None
+carries a configuration: `config_of` reads it off the shapes.
 
-The decoder inside an AudioLDM 2 bundle is of no use: its code builds the "vit" decoder and loads, not strictly, a
-pretraining checkpoint, whose decoder by default is the "swin" one. Eight of its sixteen blocks then fit by name.
-For features convert with `ENCODER` to a network without a decoder.
+Do not trust the decoder in an AudioLDM 2 bundle. AudioLDM 2 builds the "vit" decoder and loads a
+pretraining checkpoint into it, not strictly. Pretraining by default trains the "swin" decoder, half
+of whose blocks fit by name and shape. For features convert with `ENCODER` to a network without one.
 """
 
 import math
@@ -97,10 +97,13 @@ ENCODER = Table(rules=_ENCODER, ignored=("mask_token", "decoder_{rest:any}"))
 
 
 def from_config(config: Mapping[str, Any]) -> AudioMAE:
-    """The network that `MaskedAutoencoderViT(**config)` builds; `decoder_mode` None leaves the decoder out.
+    """The network that `MaskedAutoencoderViT(**config)` builds.
+
+    Args:
+        config: its arguments. A `decoder_mode` of None, ours alone, leaves the decoder out.
 
     Raises:
-        ConversionError: an argument that is unknown, or has a value that we do not support.
+        ConversionError: an argument is unknown, or has a value that is not supported.
     """
     config = dict(config)
     for key in _WITHOUT_EFFECT:
@@ -121,7 +124,8 @@ def from_config(config: Mapping[str, Any]) -> AudioMAE:
     depth = fields.setdefault("depth", AudioMAE.depth)
     if not 0 <= contextual < depth - 1:
         raise ConversionError(
-            f"AudioMAE's contextual_depth is {contextual!r}; a depth of {depth} supports 0 to {depth - 2}"
+            f"AudioMAE's contextual_depth is {contextual!r}; with a depth of {depth} supported are "
+            f"0 to {depth - 2}"
         )
     ratio = fields.pop("mlp_ratio", AudioMAE.mlp_ratio)
     if ratio != int(ratio):
@@ -142,8 +146,8 @@ def to_config(module: AudioMAE) -> dict[str, Any]:
     swin = module.decoder == "swin"
     if swin and (module.decoder_depth, module.decoder_heads) != (SWIN_DEPTH, SWIN_HEADS):
         raise ConversionError(
-            f"a swin decoder of {module.decoder_depth} blocks and {module.decoder_heads} heads has no published "
-            f"form; it must have {SWIN_DEPTH} and {SWIN_HEADS}"
+            f"a swin decoder of {module.decoder_depth} blocks and {module.decoder_heads} heads has "
+            f"no published form; it must have {SWIN_DEPTH} and {SWIN_HEADS}"
         )
     config: dict[str, Any] = {key: getattr(module, field) for key, field in _FIELDS.items()}
     config["img_size"] = list(module.img_size)
@@ -157,7 +161,7 @@ def to_config(module: AudioMAE) -> dict[str, Any]:
 
 
 def config_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The constructor's arguments for a checkpoint, from names and shapes and the published width of heads.
+    """The constructor's arguments for a checkpoint: from shapes, and the published sizes of heads.
 
     Raises:
         ConversionError: a tensor that any AudioMAE has is missing.
@@ -193,7 +197,7 @@ def config_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "decoder_mode": int("decoder_blocks.0.attn.tau" in tensors),
         "decoder_embed_dim": tensors["decoder_embed.weight"].shape[0],
         "decoder_depth": depth,
-        "decoder_num_heads": 16,
+        "decoder_num_heads": SWIN_HEADS,  # the "vit" decoder has as many
     }
 
 

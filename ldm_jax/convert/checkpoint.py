@@ -92,12 +92,25 @@ def _unet_example(module: UNet, tokens: jax.Array, mask: jax.Array) -> tuple[Any
     return jnp.zeros((1, 8, 8, module.in_channels)), jnp.zeros(1), contexts, film
 
 
+def _clap_example(module: CLAP, tokens: jax.Array, mask: jax.Array) -> tuple[Any, ...]:
+    features = jnp.zeros((1, *((4,) if module.audio.fusion else ()), 101, module.audio.num_mels))
+    return tokens, mask, features, jnp.zeros(1, bool) if module.audio.fusion else None
+
+
+def _translator_example(module: Translator, tokens: jax.Array, mask: jax.Array) -> tuple[Any, ...]:
+    lengths = [1] * (len(module.stream_dims) - 1) + [module.max_seq_length or 1]
+    pairs = zip(lengths, module.stream_dims, strict=True)
+    return ([(jnp.zeros((1, n, dim)), jnp.ones((1, n), bool), None) for n, dim in pairs],)
+
+
 _EXAMPLES = {
     UNet: _unet_example,
-    VAE: lambda m, *_: (jnp.zeros((1, 16, 16, 1)),),
+    CLAP: _clap_example,
+    Translator: _translator_example,
+    VAE: lambda m, *_: (jnp.zeros((1, 16, 16, m.in_channels)),),
     HiFiGAN: lambda m, *_: (jnp.zeros((1, 4, m.mel_channels)),),
     T5Encoder: lambda m, tokens, mask: (tokens, mask),
     PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),
-    GPT2: lambda m, *_: (jnp.zeros((1, 4, m.hidden_size)),),
+    GPT2: lambda m, *_: (jnp.zeros((1, 4, m.n_embd)),),
     AudioMAE: lambda m, *_: (jnp.zeros((1, *m.img_size)),),
 }

@@ -1,166 +1,32 @@
-"""CLAP: `transformers`' config.json and names, and LAION's names.
+"""CLAP: `transformers`' config.json and LAION's variants; the tables of their names are passed on from `clap_tables`.
 
 The official AudioLDM 2 checkpoints hold LAION's names behind "clap.model." and other prefixes, which the caller strips.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
-from ldm_jax.convert.rules import (
-    CONV2D,
-    IDENTITY,
-    LINEAR,
-    ConversionError,
-    Rule,
-    Table,
-    Transform,
-    split,
-)
+from ldm_jax.convert.clap_tables import LAION, TRANSFORMERS
+from ldm_jax.convert.rules import ConversionError
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.htsat import HTSAT
 from ldm_jax.models.roberta import RoBERTa
 from ldm_jax.models.swin import relative_position_index
 
-_Rules = tuple[Rule, ...]
+__all__ = [
+    "FEATURE_EXTRACTOR",
+    "LAION",
+    "TRANSFORMERS",
+    "buffers",
+    "from_config",
+    "laion_config",
+    "laion_config_of",
+    "to_config",
+]
 
-
-def _linear(source: str, path: str, kernel: Transform = LINEAR) -> _Rules:
-    return Rule(f"{source}.weight", f"{path}/kernel", kernel), Rule(f"{source}.bias", f"{path}/bias")
-
-
-def _conv(source: str, path: str) -> _Rules:
-    return _linear(source, path, CONV2D)
-
-
-def _norm(source: str, path: str) -> _Rules:
-    return Rule(f"{source}.weight", f"{path}/scale"), Rule(f"{source}.bias", f"{path}/bias")
-
-
-def _batch_norm(source: str, path: str) -> _Rules:
-    statistics = (Rule(f"{source}.{x}", f"{path}/{x}") for x in ("running_mean", "running_var"))
-    return *_norm(source, path), *statistics
-
-
-def _embedding(source: str, path: str) -> _Rules:
-    return (Rule(f"{source}.weight", f"{path}/embedding"),)
-
-
-def _mirrored(make: Callable[[str, str], _Rules], source: str, path: str, *names: str) -> _Rules:
-    """Layers that lie at the same place under `source` and `path`: "a.0.b" at "a_0/b"."""
-    places = {name: re.sub(r"\.(\d)", r"_\1", name).replace(".", "/") for name in names}
-    return tuple(
-        rule for name in names for rule in make(f"{source}.{name}", f"{path}/{places[name]}")
-    )
-
-
-_ATTENTION = tuple(f"attention.self.{x}" for x in ("query", "key", "value"))
-_DENSE = (*_ATTENTION, "attention.output.dense", "intermediate.dense", "output.dense")
-_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-_TABLE = "relative_position_bias_table"
-
-
-def _text(source: str) -> _Rules:
-    """RoBERTa, whose names are the same in both layouts."""
-    tables = (f"embeddings.{x}_embeddings" for x in ("word", "position", "token_type"))
-    layer, layer_path = f"{source}.encoder.layer.{{i}}", "text_model/encoder/layer_{i}"
-    return (
-        *_mirrored(_embedding, source, "text_model", *tables),
-        *_mirrored(_norm, source, "text_model", "embeddings.LayerNorm"),
-        *_mirrored(_linear, layer, layer_path, *_DENSE),
-        *_mirrored(_norm, layer, layer_path, *_NORMS),
-        *_mirrored(_linear, source, "text_model", "pooler.dense"),
-    )
-
-
-def _audio(source: str) -> _Rules:
-    """HTS-AT but its blocks and its batch norm, with the same names in both layouts."""
-    fusion = "patch_embed.fusion_model"
-    convs = (f"{fusion}.{x}" for x in ("local_att.0", "local_att.3", "global_att.1", "global_att.4"))
-    norms = (f"{fusion}.{x}" for x in ("local_att.1", "local_att.4", "global_att.2", "global_att.5"))
-    merge, merge_path = f"{source}.layers.{{s}}.downsample", "audio_model/layers_{s}/downsample"
-    return (
-        *_mirrored(_conv, source, "audio_model", "patch_embed.proj", "patch_embed.mel_conv2d", *convs),
-        *_mirrored(_batch_norm, source, "audio_model", *norms),
-        *_mirrored(_norm, source, "audio_model", "patch_embed.norm", "norm"),
-        *_mirrored(_norm, merge, merge_path, "norm"),
-        Rule(f"{merge}.reduction.weight", f"{merge_path}/reduction/kernel", LINEAR),
-    )
-
-
-def _transformers_blocks() -> _Rules:
-    block = f"{_AUDIO}.layers.{{s}}.blocks.{{b}}"
-    return (
-        *_mirrored(_linear, block, _BLOCK, *_DENSE),
-        *_mirrored(_norm, block, _BLOCK, "layernorm_before", "layernorm_after"),
-        Rule(f"{block}.attention.self.{_TABLE}", f"{_BLOCK}/attention/self/{_TABLE}"),
-    )
-
-
-def _laion_blocks() -> _Rules:
-    block = "audio_branch.layers.{s}.blocks.{b}"
-    kernels, biases = (
-        tuple(f"{_BLOCK}/{x.replace('.', '/')}/{kind}" for x in _ATTENTION)
-        for kind in ("kernel", "bias")
-    )
-    return (
-        Rule(f"{block}.attn.qkv.weight", kernels, split(3, LINEAR)),
-        Rule(f"{block}.attn.qkv.bias", biases, split(3, IDENTITY)),
-        Rule(f"{block}.attn.{_TABLE}", f"{_BLOCK}/attention/self/{_TABLE}"),
-        *_linear(f"{block}.attn.proj", f"{_BLOCK}/attention/output/dense"),
-        *_linear(f"{block}.mlp.fc1", f"{_BLOCK}/intermediate/dense"),
-        *_linear(f"{block}.mlp.fc2", f"{_BLOCK}/output/dense"),
-        *_norm(f"{block}.norm1", f"{_BLOCK}/layernorm_before"),
-        *_norm(f"{block}.norm2", f"{_BLOCK}/layernorm_after"),
-    )
-
-
-def _heads(first: str, second: str) -> _Rules:
-    """Projections, whose two layers are called `first` and `second`, and the scales of the logits."""
-    towers = ("text_projection", "audio_projection")
-    return (
-        *(rule for x in towers for rule in _linear(f"{x}.{first}", f"{x}/linear1")),
-        *(rule for x in towers for rule in _linear(f"{x}.{second}", f"{x}/linear2")),
-        *(Rule(x, x) for x in ("logit_scale_a", "logit_scale_t")),
-    )
-
-
-_AUDIO, _BLOCK = "audio_model.audio_encoder", "audio_model/layers_{s}/blocks_{b}"
-_BUFFERS = ("{module:any}.relative_position_index", "{module:any}.num_batches_tracked")
-
-TRANSFORMERS = Table(
-    rules=(
-        *_text("text_model"),
-        *_batch_norm(f"{_AUDIO}.batch_norm", "audio_model/batch_norm"),
-        *_audio(_AUDIO),
-        *_transformers_blocks(),
-        *_heads("linear1", "linear2"),
-    ),
-    ignored=("text_model.embeddings.{buffer:word}_ids", *_BUFFERS),
-)
-LAION = Table(
-    rules=(
-        *_text("text_branch"),
-        *_batch_norm("audio_branch.bn0", "audio_model/batch_norm"),
-        *_audio("audio_branch"),
-        *_laion_blocks(),
-        *_heads("0", "2"),
-    ),
-    ignored=(
-        "text_branch.embeddings.{buffer:word}_ids",
-        "audio_branch.spectrogram_extractor.{rest:any}",  # Fourier matrix and mel filters, which
-        "audio_branch.logmel_extractor.{rest:any}",  # training left as ldm_jax.audio.clap_features has them
-        "audio_branch.tscam_conv.{rest:any}",  # heads for AudioSet's classes
-        "audio_branch.head.{rest:any}",
-        "{tower:word}_transform.{rest:any}",  # heads of the contrastive training
-        "attn_mask",
-        "{module:any}.attn_mask",
-        *_BUFFERS,
-    ),
-    aliases=(("module.{name:any}", "{name}"),),  # saved from within DistributedDataParallel
-)
+_ENCODER = "audio_model.audio_encoder"
 
 FEATURE_EXTRACTOR = {  # preprocessor_config.json beside models without fusion
     "feature_extractor_type": "ClapFeatureExtractor",
@@ -236,7 +102,7 @@ def from_config(config: Mapping[str, Any]) -> CLAP:
         "audio_config.",
         audio,
         {
-            "hidden_size": (tower.out_features if audio else 768,),
+            "hidden_size": (tower.out_features,),
             "patch_stride": ([tower.patch_size] * 2, tower.patch_size, (tower.patch_size,) * 2),
         },
     )
@@ -277,7 +143,9 @@ def to_config(module: CLAP) -> dict[str, Any]:
     }
 
 
-def laion_config(variant: Literal["tiny", "base", "large"], *, fusion: bool = False) -> dict[str, Any]:
+def laion_config(
+    variant: Literal["tiny", "base", "large"], *, fusion: bool = False
+) -> dict[str, Any]:
     """The config, in `transformers`' words, of LAION's "HTSAT-`variant`" with RoBERTa.
 
     AudioLDM 2 has "base" without fusion. The epsilon is that of roberta-base, which LAION's code loads.
@@ -296,7 +164,10 @@ def laion_config_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     names = {name.removeprefix("module."): name for name in tensors}
     patches = names.get("audio_branch.patch_embed.proj.weight")
     shape = None if patches is None else tuple(tensors[patches].shape)
-    variants = {(width, 1, 4, 4): variant for variant, width in (("tiny", 96), ("base", 128), ("large", 256))}
+    variants = {
+        (width, 1, 4, 4): variant
+        for variant, width in (("tiny", 96), ("base", 128), ("large", 256))
+    }
     if shape not in variants:
         raise ConversionError(
             f"audio_branch.patch_embed.proj.weight is {shape or 'missing'}; an HTSAT has one of {list(variants)}"
@@ -312,14 +183,16 @@ def buffers(module: CLAP) -> dict[str, np.ndarray]:
     constants = {f"text_model.embeddings.{name}": x for name, x in constants.items()}
     for stage, depth in enumerate(module.audio.depths):
         for block in range(depth):
-            name = f"{_AUDIO}.layers.{stage}.blocks.{block}.attention.self.relative_position_index"
-            constants[name] = relative_position_index(module.audio.window)
+            name = (
+                f"{_ENCODER}.layers.{stage}.blocks.{block}.attention.self.relative_position_index"
+            )
+            constants[name] = relative_position_index(module.audio.window).astype(np.int64)
     counted = ["batch_norm"]
     if module.audio.fusion:
         places = ("local_att.1", "local_att.4", "global_att.2", "global_att.5")
         counted += [f"patch_embed.fusion_model.{place}" for place in places]
     zero = np.zeros((), np.int64)
-    return constants | {f"{_AUDIO}.{name}.num_batches_tracked": zero for name in counted}
+    return constants | {f"{_ENCODER}.{name}.num_batches_tracked": zero for name in counted}
 
 
 def _fields(config: Mapping[str, Any], fields: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
@@ -332,7 +205,9 @@ def _keys(module: RoBERTa | HTSAT, fields: Mapping[str, tuple[str, Any]]) -> dic
     return {key: list(x) if isinstance(x, tuple) else x for key, x in values.items()}
 
 
-def _check(prefix: str, config: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]]) -> None:
+def _check(
+    prefix: str, config: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]]
+) -> None:
     for key, values in supported.items():
         if config.get(key, values[0]) not in values:
             raise ConversionError(

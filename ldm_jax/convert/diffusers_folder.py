@@ -13,13 +13,13 @@ import numpy as np
 from ldm_jax.convert import clap, gpt2, phoneme_encoder, t5, translator, unet, vae, vocoder
 from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, abstract_params
 from ldm_jax.convert.files import (
-    CheckpointError,
     find_weights,
     open_tensors,
     save_tensors,
     staged,
     write_json,
 )
+from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import ConversionError, Table, convert, export
 
 DEFAULT_LOA_TOKENS = {"t5": 8, "phoneme_encoder": 512}
@@ -188,6 +188,8 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
                 config["sampling_rate"] = checkpoint.sample_rate
             write_json(place / "config.json", config)
             tensors = export(checkpoint.params[name], component.table, network=name)
+            if name == "clap":
+                tensors |= clap.buffers(checkpoint.networks[name])
             save_tensors(place / f"{component.weights}.safetensors", tensors)
             index[component.folder] = list(component.classes)
         for name, source in checkpoint.tokenizers.items():

@@ -29,7 +29,7 @@ TRANSFORMERS = Table(
     aliases=(("transformer.{rest:any}", "{rest:any}"),),
 )
 
-_FIELDS = {  # of GPT2, by key of config.json, and the value where a config lacks that key
+_FIELDS = {  # of GPT2, by key of config.json, and its value where a config lacks that key
     "vocab_size": ("vocab_size", 50257),
     "n_positions": ("n_positions", 1024),
     "n_embd": ("n_embd", 768),
@@ -50,7 +50,7 @@ _FIXED = {
 
 
 def from_config(config: Mapping[str, Any]) -> GPT2:
-    """The network that a config.json of `GPT2Model` describes; `max_new_tokens` is not a part of it.
+    """The network that a config.json of `GPT2Model` describes; `max_new_tokens` is no part of it.
 
     Raises:
         ConversionError: a variant of GPT-2 that is not supported.

@@ -4,8 +4,8 @@ import pathlib
 
 from ldm_jax.convert import diffusers_folder, native, official
 from ldm_jax.convert.checkpoint import Checkpoint
-from ldm_jax.convert.files import CheckpointError
 from ldm_jax.convert.hub import resolve
+from ldm_jax.convert.lazy import CheckpointError
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 

@@ -12,7 +12,8 @@ import numpy as np
 from flax import traverse_util
 
 from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
-from ldm_jax.convert.files import CheckpointError, open_tensors, save_tensors, staged, write_json
+from ldm_jax.convert.files import open_tensors, save_tensors, staged, write_json
+from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP

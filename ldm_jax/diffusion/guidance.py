@@ -14,8 +14,7 @@ def classifier_free(
     """Guided prediction u + w (c - u): w = 0 is unconditional, w = 1 conditional.
 
     It may be applied to eps, to x0 or to v with the same result, because the conversions are affine
-    in the prediction. Meng et al. and the consistency papers write c + w' (c - u); their w' is w -
-    1.
+    in the prediction. Meng et al. (arXiv:2210.03142) write c + w' (c - u), with w' = w - 1.
 
     Half-precision predictions are combined, and returned, in float32: w multiplies their rounding
     errors.
@@ -27,9 +26,8 @@ def classifier_free(
     """
     dtype = jnp.promote_types(conditional.dtype, jnp.float32)
     unconditional, conditional = unconditional.astype(dtype), conditional.astype(dtype)
-    return unconditional + per_clip(scale, conditional).astype(dtype) * (
-        conditional - unconditional
-    )
+    w = per_clip(scale, conditional).astype(dtype)
+    return unconditional + w * (conditional - unconditional)
 
 
 def rescale(

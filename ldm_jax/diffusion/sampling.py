@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Float, Int, Key
 
 Denoiser = Callable[[Array, Array, Any], Array]
 Carry = Float[Array, "slots batch *latent"]
@@ -27,15 +27,14 @@ Carry = Float[Array, "slots batch *latent"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A sampler laid out for one schedule, number of steps and kind of prediction; a pytree of arrays.
+    """A sampler laid out for a schedule, number of steps and kind of prediction: a pytree.
 
     Made by `samplers.plan`, in float64 NumPy; the scan casts to its own precision. Pass it to a
-    jitted function as an
-    argument: plans of equal shapes share the compiled program.
+    jitted function as an argument: plans of equal shapes share the compiled program.
 
     Attributes:
-        index: (calls,) number of each call, counted from the start of the whole run; it picks the
-            call's noise.
+        index: (calls,) number of each call, from 1 for the first of the whole run; it picks the
+            call's noise (0 picks the initial noise, `normal_per_clip(keys, 0, ...)`).
         timesteps: (calls,) at which the network is asked; not always integers.
         transition: (calls, slots, slots + 1), or slots + 2 when stochastic. Columns: carry, network
             output, noise.
@@ -51,12 +50,12 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """How often the network runs; more than the steps asked for with samplers of several calls a step."""
+        """How often the network runs, which is more than `steps` for heun and pndm."""
         return self.timesteps.shape[0]
 
     @property
     def slots(self) -> int:
-        """Arrays of the latents' size that are carried: the latents and what the sampler remembers."""
+        """Arrays carried, each of the latents' size: the latents and what the sampler remembers."""
         return self.transition.shape[1]
 
     def segment(self, start: int, stop: int) -> "Plan":
@@ -85,9 +84,12 @@ def latents_of(carry: Carry) -> Float[Array, "batch *latent"]:
 
 
 def normal_per_clip(
-    keys: Key[Array, " batch"], index: Shaped[Array, ""], shape: tuple[int, ...], dtype: Any
+    keys: Key[Array, " batch"], index: int | Int[Array, ""], shape: tuple[int, ...], dtype: Any
 ) -> Float[Array, "batch *latent"]:
-    """Standard normal noise of call `index`: a function of each clip's own key, whatever clips are beside it."""
+    """Standard normal noise number `index` of each clip, drawn from the clip's own key alone.
+
+    So a clip does not depend on the batch it is in, nor on the number of devices.
+    """
     return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape, dtype))(
         keys
     )
@@ -99,7 +101,7 @@ def update(
     model_output: Float[Array, "batch *latent"],
     noise: Float[Array, "batch *latent"] | None = None,
 ) -> Carry:
-    """transition @ [carry, model_output, noise], in the carry's precision."""
+    """The next carry, transition @ [carry, model_output, noise], in the carry's precision."""
     terms = [*carry, model_output.astype(carry.dtype)]
     terms += [] if noise is None else [noise.astype(carry.dtype)]
     # Written out rather than a dot product, which a TPU or GPU would round to bfloat16 or TF32.
@@ -116,14 +118,16 @@ def sample_segment(
     carry: Carry,
     *,
     keys: Key[Array, " batch"] | None = None,
-    noise: Float[Array, "calls batch *latent"] | None = None,
+    call_noise: Float[Array, "calls batch *latent"] | None = None,
     extras: Any = None,
 ) -> Carry:
-    """Runs the plan's calls on a carry and returns the carry: for progress between segments of a long run.
+    """Runs the plan's calls on a carry, and returns the carry.
+
+    Between the segments of a long run the host can show progress; each has the same program:
 
         carry = init(plan, noise)
         for start in range(0, plan.calls, n):
-            carry = compiled(plan.segment(start, start + n), carry, extras[start:start + n])
+            carry = compiled(plan.segment(start, start + n), carry, extras[start : start + n])
 
     Args:
         denoiser: `denoiser(latents, timestep, extra) -> prediction`, with a scalar timestep. The
@@ -131,33 +135,32 @@ def sample_segment(
             carry's.
         plan: a plan or a segment of one.
         carry: from `init` or from the segment before.
-        keys: one random key a clip, the same for all segments; call i of a clip draws from
-            fold_in(key, i).
-        noise: fresh noise for this segment's calls, in place of `keys`.
+        keys: one random key a clip, the same for all segments. A deterministic plan ignores them.
+        call_noise: fresh noise for this segment's calls, in place of `keys`.
         extras: pytree of arrays whose leading axis is this segment's calls, handed to the denoiser
             call by call.
 
     Raises:
-        ValueError: a stochastic plan without `keys` or `noise`, or either with a deterministic one.
+        ValueError: a stochastic plan with neither `keys` nor `call_noise`, or with both.
     """
-    if (keys is not None) + (noise is not None) != plan.stochastic:
-        need = "exactly one of keys and noise" if plan.stochastic else "neither keys nor noise"
+    if plan.stochastic and (keys is None) == (call_noise is None):
         raise ValueError(
-            f"A {'stochastic' if plan.stochastic else 'deterministic'} plan takes {need}."
+            "A stochastic plan takes either keys or call_noise, but got "
+            f"{'neither' if keys is None else 'both'}."
         )
 
     def call(carry: Carry, inputs: tuple[Any, ...]) -> tuple[Carry, None]:
         index, timestep, transition, fresh, extra = inputs
-        if keys is not None:
+        if plan.stochastic and keys is not None:
             fresh = normal_per_clip(keys, index, carry.shape[2:], carry.dtype)
         model_output = denoiser(latents_of(carry), timestep, extra)
-        return update(carry, transition, model_output, fresh), None
+        return update(carry, transition, model_output, fresh if plan.stochastic else None), None
 
     inputs = (
         jnp.asarray(plan.index),
         jnp.asarray(plan.timesteps, carry.dtype),
         jnp.asarray(plan.transition, carry.dtype),
-        noise,
+        call_noise,
         extras,
     )
     return jax.lax.scan(call, carry, inputs)[0]
@@ -174,10 +177,9 @@ def sample(
 ) -> Float[Array, "batch *latent"]:
     """Latents from standard normal `noise`, all calls in one scan.
 
-    `call_noise` is `sample_segment`'s `noise`; the other arguments, and what is raised, are the
-    same.
+    The arguments and what is raised are those of `sample_segment`.
     """
     carry = sample_segment(
-        denoiser, plan, init(plan, noise), keys=keys, noise=call_noise, extras=extras
+        denoiser, plan, init(plan, noise), keys=keys, call_noise=call_noise, extras=extras
     )
     return latents_of(carry)

@@ -55,7 +55,7 @@ class Schedule:
 
     @property
     def edm_sigma(self) -> Float64[np.ndarray, " timesteps"]:
-        """Noise level sigma_t / alpha_t (Karras et al., arXiv:2206.00364), finite even at pure noise."""
+        """sigma_t / alpha_t, the noise level of Karras et al. (arXiv:2206.00364); always finite."""
         kept = np.where(self.alphas_cumprod == 0, SMALLEST_ALPHAS_CUMPROD, self.alphas_cumprod)
         return np.sqrt((1 - kept) / kept)
 

@@ -1,7 +1,7 @@
-"""AudioMAE: a masked autoencoder of log mel spectrograms, the source of AudioLDM 2's language of audio.
+"""AudioMAE, a masked autoencoder of spectrograms: the source of AudioLDM 2's language of audio.
 
-Huang et al., "Masked Autoencoders that Listen", arXiv 2207.06405. Parameter paths mirror the keys of the published
-`MaskedAutoencoderViT`.
+Huang et al., "Masked Autoencoders that Listen", arXiv 2207.06405. Parameter paths mirror the keys
+of the published `MaskedAutoencoderViT`.
 """
 
 import flax.linen as nn
@@ -10,25 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from ldm_jax.models.audiomae_blocks import NORM_EPSILON, Block, SwinBlock, dense
+from ldm_jax.models.audiomae_blocks import NORM_EPSILON, Block, Pair, SwinBlock, dense
 from ldm_jax.models.audiomae_pretraining import patchify
 from ldm_jax.models.layers import Dtype, LayerNorm, upcast
 
-FIXED = (
-    "pos_embed",
-    "decoder_pos_embed",
-)  # parameters that no optimiser may touch, weight decay included
+# Parameters that training leaves alone: their gradient is 0, keep weight decay off them too.
+FIXED = ("pos_embed", "decoder_pos_embed")
 DECODERS = ("vit", "swin", None)
-SWIN_SHIFTS = ((0, 0), (2, 0))  # of even and of odd blocks
+SWIN_SHIFTS = ((0, 0), (2, 0))  # of blocks 0, 2, ... and 1, 3, ...
 
 
-def sincos_table(dim: int, grid: tuple[int, int]) -> Float[np.ndarray, "1 tokens {dim}"]:
-    """The fixed position embedding that the published code makes for a (time, frequency) grid of patches.
+def sincos_table(dim: int, grid: Pair) -> Float[np.ndarray, "1 tokens {dim}"]:
+    """The position embedding that the published code makes for `grid` = (time, frequency) patches.
 
-    Row 0, the class token's, is 0. Row 1 + n is [sin(a f), cos(a f), sin(b f), cos(b f)] with
-    f_i = 10000 ** (-4 i / dim), i < dim / 4, where a = n mod time and b = n div time. These are the column and the
-    row of a grid laid out frequency by time, but patches lie time by frequency: n = t * frequency + k. Published
-    weights were trained with this swap, so that it is kept. Each place still has its own code.
+    Row 0, the class token's, is 0. Row 1 + n is [sin(a f), cos(a f), sin(b f), cos(b f)], where
+    f_i = 10000 ** (-4 i / dim) for i < dim / 4, a = n mod time and b = n div time.
+
+    So a and b are column and row of a grid laid out frequency by time, while patches lie time by
+    frequency, n = t * frequency + k. The published weights were trained with this swap, hence it
+    stays for training from scratch; each patch still has a code of its own. Conversion never makes
+    the table but loads it.
     """
     place = np.arange(grid[0] * grid[1])
     frequencies = 10_000.0 ** (-4 * np.arange(dim // 4) / dim)
@@ -45,6 +46,7 @@ class PatchEmbed(nn.Module):
 
     @nn.compact
     def __call__(self, patches: Shaped[Array, "batch tokens p"]) -> Shaped[Array, "batch tokens c"]:
+        """Patches as `patchify` gives them, embedded."""
         return dense(self.features, dtype=self.dtype, name="proj")(patches)
 
 
@@ -59,14 +61,15 @@ class AudioMAE(nn.Module):
         heads: of its attention.
         mlp_ratio: hidden units of an MLP for each channel.
         averaged_blocks: how many last blocks `features` averages.
-        decoder: "vit" (global attention), "swin" (shifted windows of 4 x 4 patches), or None for features alone.
+        decoder: "vit" (global attention), "swin" (windows of 4 x 4 patches, shifted in time in
+            every other block), or None.
         decoder_dim: channels of the decoder.
         decoder_depth: its blocks; published are 8 for "vit" and 16 for "swin".
         decoder_heads: of its attention.
         dtype: compute type.
     """
 
-    img_size: tuple[int, int] = (1024, 128)
+    img_size: Pair = (1024, 128)
     patch_size: int = 16
     embed_dim: int = 768
     depth: int = 12
@@ -80,16 +83,15 @@ class AudioMAE(nn.Module):
     dtype: Dtype = jnp.float32
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def grid(self) -> Pair:
         """Patches in time and in frequency."""
         return self.img_size[0] // self.patch_size, self.img_size[1] // self.patch_size
 
     def setup(self) -> None:
         """Makes the layers, those of a decoder only where there is one."""
         if self.decoder not in DECODERS:
-            raise ValueError(
-                f"decoder {self.decoder!r} is none of {', '.join(map(repr, DECODERS))}"
-            )
+            names = ", ".join(map(repr, DECODERS))
+            raise ValueError(f"decoder {self.decoder!r} is none of {names}")
         token = nn.initializers.normal(0.02)
         self.cls_token = self.param("cls_token", token, (1, 1, self.embed_dim))
         self.pos_embed = self.param("pos_embed", _table, self.embed_dim, self.grid)
@@ -126,7 +128,7 @@ class AudioMAE(nn.Module):
         *,
         deterministic: bool = True,
     ) -> Shaped[Array, "batch tokens c"]:
-        """What pretraining predicts: decode(encode(fbank, keep_ids), restore_ids); without a decoder the latent."""
+        """`decode(encode(fbank, keep_ids), restore_ids)`; without a decoder the latent."""
         latent = self.encode(fbank, keep_ids)
         if self.decoder is None:
             return latent
@@ -135,10 +137,12 @@ class AudioMAE(nn.Module):
     def features(
         self, fbank: Shaped[Array, "batch time frequency"]
     ) -> Shaped[Array, "batch patches c"]:
-        """The mean of norm(x) over the outputs x of the last blocks, without the class token: AudioLDM 2's LOA.
+        """The mean of norm(x) over the outputs x of the last blocks, without the class token.
+
+        With `ldm_jax.models.loa.pool_loa` this is AudioLDM 2's language of audio.
 
         Args:
-            fbank: `ldm_jax.audio.kaldi.audiomae_input`.
+            fbank: as `ldm_jax.audio.kaldi.audiomae_input` makes it.
         """
         x = self._embed(fbank, None)
         total = jnp.zeros((), jnp.promote_types(self.dtype, jnp.float32))
@@ -153,7 +157,7 @@ class AudioMAE(nn.Module):
         fbank: Shaped[Array, "batch time frequency"],
         keep_ids: Int[Array, "batch kept"] | None = None,
     ) -> Shaped[Array, "batch tokens c"]:
-        """The class token and the patches `keep_ids` (None: all), in that order, after all blocks and the norm."""
+        """The class token and the patches `keep_ids` (None: all) after all blocks and `norm`."""
         x = self._embed(fbank, keep_ids)
         for block in self.blocks:
             x = block(x)
@@ -170,7 +174,8 @@ class AudioMAE(nn.Module):
 
         Args:
             latent: class token, then kept patches.
-            restore_ids: where each patch lies in the row "kept patches, then hidden ones"; None where all are kept.
+            restore_ids: where each patch lies in the row "kept patches, then hidden ones"; None if
+                none is hidden and they are in order.
             deterministic: False when training; the "swin" decoder then needs the rng "dropout".
         """
         x = self.decoder_embed(latent)
@@ -199,17 +204,16 @@ class AudioMAE(nn.Module):
         if fbank.shape[1:] != self.img_size:
             raise ValueError(f"fbank is {fbank.shape[1:]}, this network takes {self.img_size}")
         patches = patchify(fbank, self.patch_size)
-        place = jax.lax.stop_gradient(self.pos_embed).astype(self.dtype)
-        places = jnp.broadcast_to(place, (fbank.shape[0], *place.shape[1:]))
-        if keep_ids is None:
-            patches_at, places_at = patches, places[:, 1:]
-        else:  # before the embedding, which then works on the kept patches alone
-            patches_at, places_at = _take(patches, keep_ids), _take(places[:, 1:], keep_ids)
-        cls_token = self.cls_token.astype(self.dtype) + places[:, :1]
-        return jnp.concatenate([cls_token, self.patch_embed(patches_at) + places_at], axis=1)
+        table = jax.lax.stop_gradient(self.pos_embed).astype(self.dtype)
+        table = jnp.broadcast_to(table, (fbank.shape[0], *table.shape[1:]))
+        places = table[:, 1:]
+        if keep_ids is not None:  # first, so that the embedding works on the kept patches alone
+            patches, places = _take(patches, keep_ids), _take(places, keep_ids)
+        cls_token = self.cls_token.astype(self.dtype) + table[:, :1]
+        return jnp.concatenate([cls_token, self.patch_embed(patches) + places], axis=1)
 
 
-def _table(key: Array, dim: int, grid: tuple[int, int]) -> Float[Array, "1 tokens {dim}"]:
+def _table(key: Array, dim: int, grid: Pair) -> Float[Array, "1 tokens {dim}"]:
     return jnp.asarray(sincos_table(dim, grid), jnp.float32)
 
 

@@ -1,9 +1,10 @@
 """The two transformer blocks of AudioMAE.
 
-`Block` is the pre-norm block of a ViT (Dosovitskiy et al., arXiv 2010.11929): the encoder and the "vit" decoder.
-`SwinBlock` is the "swin" decoder's: attention in windows that every other block shifts (Liu et al., arXiv
-2103.14030), with the post-norms, cosine scores and continuous position bias of Swin V2 (arXiv 2111.09883, but
-without its 16 sigmoid and its normalised coordinates).
+`Block` is the pre-norm block of a ViT (Dosovitskiy et al., arXiv 2010.11929): the encoder's and the
+"vit" decoder's. `SwinBlock` is the "swin" decoder's: attention in windows that every other block
+shifts (Liu et al., arXiv 2103.14030), with the norms after the branches, the cosine scores and the
+continuous position bias of Swin V2 (Liu et al., arXiv 2111.09883). As in timm's early port of the
+latter, the bias is not squashed and its offsets are not normalised.
 """
 
 import functools
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from ldm_jax.models.attention import attend
-from ldm_jax.models.layers import Dtype, LayerNorm, upcast
+from ldm_jax.models.layers import Dense, Dtype, LayerNorm, upcast
 
 NORM_EPSILON = 1e-6
 META_HIDDEN = 384  # hidden units of the network behind the position bias
@@ -28,9 +29,10 @@ Pair = tuple[int, int]
 gelu = functools.partial(nn.gelu, approximate=False)
 
 
-def dense(features: int, *, dtype: Dtype, name: str | None = None) -> nn.Dense:
-    """A linear layer in the initialisation that the whole network uses, Xavier's uniform."""
-    return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name=name)
+def dense(features: int, *, dtype: Dtype, name: str | None = None) -> Dense:
+    """A linear layer, initialised as the whole network is, by Xavier's uniform distribution."""
+    xavier = nn.initializers.xavier_uniform()
+    return Dense(features, dtype=dtype, kernel_init=xavier, name=name)
 
 
 class Mlp(nn.Module):
@@ -46,23 +48,23 @@ class Mlp(nn.Module):
     def __call__(
         self, x: Shaped[Array, "*batch c"], *, deterministic: bool = True
     ) -> Shaped[Array, "*batch features"]:
+        """The new channels. Training (`deterministic=False`) needs the rng "dropout"."""
         drop = nn.Dropout(self.dropout, deterministic=deterministic)
         x = drop(self.activation(dense(self.hidden, dtype=self.dtype, name="fc1")(x)))
         return drop(dense(self.features, dtype=self.dtype, name="fc2")(x))
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose queries, keys and values come from one matrix `qkv` (in that order)."""
+    """Multi-head self-attention; one matrix `qkv` makes queries, keys and values, in that order."""
 
     heads: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "batch tokens c"]) -> Shaped[Array, "batch tokens c"]:
-        query, key, value = _split_heads(
-            dense(3 * x.shape[-1], dtype=self.dtype, name="qkv")(x), self.heads
-        )
-        attended = attend(query, key, value).reshape(x.shape)
+        """The attended tokens."""
+        qkv = dense(3 * x.shape[-1], dtype=self.dtype, name="qkv")(x)
+        attended = attend(*_split_heads(qkv, self.heads)).reshape(x.shape)
         return dense(x.shape[-1], dtype=self.dtype, name="proj")(attended)
 
 
@@ -89,10 +91,10 @@ class Block(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """softmax(q.k / (|q||k| tau) + bias + mask) v within each window; one `tau`, at least 0.01, a head.
+    """softmax(q.k / (|q| |k| tau) + bias + mask) v within each window; a `tau` >= 0.01 each head.
 
-    bias = meta_mlp(sign(d) ln(1 + |d|)) for the offset d = (time, frequency) from key to query. The scores reach
-    100 in size, so everything up to the average of the values is computed in at least float32.
+    bias = meta_mlp(sign(d) ln(1 + |d|)), where d is the place of the query minus that of the key,
+    in time and in frequency. Scores reach 100 in size, hence all of this is in at least float32.
     """
 
     heads: int
@@ -103,33 +105,33 @@ class WindowAttention(nn.Module):
     def __call__(
         self,
         x: Shaped[Array, "batch windows tokens c"],
-        mask: Shaped[np.ndarray, "windows 1 tokens tokens"] | None,
+        mask: Float[np.ndarray, "windows 1 tokens tokens"] | None,
         *,
         deterministic: bool = True,
     ) -> Shaped[Array, "batch windows tokens c"]:
         """The attended tokens; `mask` is added to the scores."""
         qkv = dense(3 * x.shape[-1], dtype=self.dtype, name="qkv")(x)
-        query, key, value = (upcast(part) for part in _split_heads(qkv, self.heads))
+        query, key, value = _split_heads(upcast(qkv), self.heads)
         tau = self.param("tau", nn.initializers.ones, (self.heads,)).astype(query.dtype)
         query = _unit(query) / jnp.maximum(tau, MIN_TEMPERATURE)[None, None, None, :, None]
-        offsets = relative_offsets(self.window).astype(query.dtype)
         meta = Mlp(META_HIDDEN, self.heads, nn.relu, META_DROPOUT, query.dtype, name="meta_mlp")
-        bias = meta(jnp.asarray(offsets), deterministic=deterministic).transpose(2, 0, 1)[None]
+        offsets = jnp.asarray(relative_offsets(self.window), query.dtype)
+        bias = meta(offsets, deterministic=deterministic).transpose(2, 0, 1)[None]
         if mask is not None:
             bias = bias + jnp.asarray(mask, bias.dtype)  # (windows, heads, tokens, tokens)
-        windows = functools.partial(attend, bias=bias, scale=1.0)
-        attended = jax.vmap(windows)(query, _unit(key), value).reshape(x.shape)
+        in_windows = jax.vmap(functools.partial(attend, bias=bias, scale=1.0))
+        attended = in_windows(query, _unit(key), value).reshape(x.shape)
         return dense(x.shape[-1], dtype=self.dtype, name="proj")(attended.astype(self.dtype))
 
 
 class SwinBlock(nn.Module):
-    """x += norm1(attention in shifted windows(x)); x += norm2(mlp(x)), on the tokens of a (time, frequency) grid.
+    """x += norm1(attention within shifted windows of x); x += norm2(mlp(x)).
 
     Attributes:
         heads: of the attention.
-        grid: patches in time and in frequency.
-        window: the same of a window; an axis no longer than its window is one window.
-        shift: by how much the windows are moved, cyclically; axes of one window stay.
+        grid: patches in time and in frequency; the tokens are its rows, one after the other.
+        window: the same of a window; an axis no longer than that is one window.
+        shift: how far the windows are moved, cyclically; an axis of one window stays.
         mlp_ratio: hidden units of the MLP for each channel.
         dtype: compute type.
     """
@@ -147,28 +149,29 @@ class SwinBlock(nn.Module):
     ) -> Shaped[Array, "batch tokens c"]:
         """The tokens after one block. Training (`deterministic=False`) needs the rng "dropout"."""
         batch, tokens, c = x.shape
-        window = tuple(min(pair) for pair in zip(self.grid, self.window, strict=True))
-        shift = tuple(
-            s if g > w else 0 for g, w, s in zip(self.grid, window, self.shift, strict=True)
-        )
-        (rows, columns), (high, wide) = self.grid, window
-        y = jnp.roll(x.reshape(batch, rows, columns, c), (-shift[0], -shift[1]), axis=(1, 2))
+        rows, columns = self.grid
+        high, wide = min(rows, self.window[0]), min(columns, self.window[1])
+        if rows % high or columns % wide:
+            raise ValueError(f"windows of {high} x {wide} do not tile {rows} x {columns} patches")
+        down = self.shift[0] if rows > high else 0
+        right = self.shift[1] if columns > wide else 0
+        y = jnp.roll(x.reshape(batch, rows, columns, c), (-down, -right), axis=(1, 2))
         y = y.reshape(batch, rows // high, high, columns // wide, wide, c).swapaxes(2, 3)
-        y = WindowAttention(self.heads, window, self.dtype, name="attn")(
+        y = WindowAttention(self.heads, (high, wide), self.dtype, name="attn")(
             y.reshape(batch, -1, high * wide, c),
-            seam_mask(self.grid, window, shift) if any(shift) else None,
+            seam_mask(self.grid, (high, wide), (down, right)) if down or right else None,
             deterministic=deterministic,
         )
         y = y.reshape(batch, rows // high, columns // wide, high, wide, c).swapaxes(2, 3)
-        y = jnp.roll(y.reshape(batch, rows, columns, c), shift, axis=(1, 2))
+        y = jnp.roll(y.reshape(batch, rows, columns, c), (down, right), axis=(1, 2))
         norm = functools.partial(LayerNorm, NORM_EPSILON, self.dtype)
         x = x + norm(name="norm1")(y.reshape(batch, tokens, c))
         return x + norm(name="norm2")(Mlp(self.mlp_ratio * c, c, dtype=self.dtype, name="mlp")(x))
 
 
 def relative_offsets(window: Pair) -> Float[np.ndarray, "tokens tokens 2"]:
-    """sign(d) ln(1 + |d|) for d = (time, frequency) of query i minus that of key j, at [i, j]."""
-    places = np.stack(np.indices(window), axis=-1).reshape(-1, 2)
+    """sign(d) ln(1 + |d|), d = (time, frequency) of query i minus that of key j, at [i, j]."""
+    places = np.indices(window).reshape(2, -1).T
     offsets = places[:, None, :] - places[None, :, :]
     return np.sign(offsets) * np.log1p(np.abs(offsets))
 
@@ -176,14 +179,13 @@ def relative_offsets(window: Pair) -> Float[np.ndarray, "tokens tokens 2"]:
 def seam_mask(
     grid: Pair, window: Pair, shift: Pair
 ) -> Float[np.ndarray, "windows 1 tokens tokens"]:
-    """-100 between tokens of a window that lie on opposite ends of the grid before its cyclic shift, else 0."""
-    beyond = [np.arange(g) >= g - s for g, s in zip(grid, shift, strict=True)]  # what wrapped round
-    region = 2 * beyond[0][:, None] + beyond[1][None, :]
+    """-100 between tokens that only the cyclic shift brought into one window, else 0."""
     (rows, columns), (high, wide) = grid, window
-    region = region.reshape(rows // high, high, columns // wide, wide).swapaxes(1, 2)
-    region = region.reshape(-1, high * wide)
-    apart = region[:, :, None] != region[:, None, :]
-    return np.where(apart, ACROSS_SEAM, 0.0)[:, None]
+    below, beside = np.arange(rows) >= rows - shift[0], np.arange(columns) >= columns - shift[1]
+    side = 2 * below[:, None] + beside[None, :]  # which side of the seam, in each direction
+    side = side.reshape(rows // high, high, columns // wide, wide).swapaxes(1, 2)
+    side = side.reshape(-1, high * wide)
+    return np.where(side[:, :, None] != side[:, None, :], ACROSS_SEAM, 0.0)[:, None]
 
 
 def _split_heads(
@@ -194,5 +196,5 @@ def _split_heads(
 
 
 def _unit(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
-    """x / |x|, its gradient finite at 0."""
+    """The vector x / |x|, with a finite gradient at 0."""
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-12))

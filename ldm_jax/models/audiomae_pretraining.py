@@ -1,6 +1,6 @@
 """How AudioMAE is trained: hide most patches, predict them, count the error on the hidden ones.
 
-Huang et al., "Masked Autoencoders that Listen", arXiv 2207.06405, sections 3.1 and 3.4:
+Huang et al., "Masked Autoencoders that Listen", arXiv 2207.06405:
 
     masking = random_masking(key, batch=8, tokens=512, mask_ratio=0.8)
     pred = model.apply(variables, fbank, masking.keep_ids, masking.restore_ids)
@@ -36,7 +36,7 @@ class Masking(NamedTuple):
 def random_masking(
     key: Key[Array, ""], *, batch: int, tokens: int, mask_ratio: float = 0.8
 ) -> Masking:
-    """Keeps int(tokens (1 - mask_ratio)) patches of each clip, drawn alike from time and frequency."""
+    """Keeps int(tokens (1 - mask_ratio)) patches of each clip, every choice equally likely."""
     kept = int(tokens * (1 - mask_ratio))
     if not 0 < kept <= tokens:
         raise ValueError(
@@ -85,7 +85,8 @@ def reconstruction_loss(
         pred: the decoder's patches.
         fbank: the encoder's input.
         mask: weight of each patch; 1 where hidden.
-        norm_pix: whether the target is each patch minus its mean, over the root of its (unbiased) variance + 1e-6.
+        norm_pix: whether the target is (patch - mean) / sqrt(variance + 1e-6), each patch by its
+            own mean and unbiased variance; else the patch itself.
     """
     target = upcast(patchify(fbank, math.isqrt(pred.shape[-1])))
     if norm_pix:

@@ -62,13 +62,19 @@ class CLAP(nn.Module):
         """Unit vectors of clips, given as `ldm_jax.audio.clap_features` computes them; see `HTSAT`."""
         return self.audio_projection(self.audio_model(features, is_longer))
 
+    def logits(
+        self, text: Float[Array, "texts dim"], audio: Float[Array, "clips dim"]
+    ) -> tuple[Float[Array, "texts clips"], Float[Array, "clips texts"]]:
+        """Of the contrastive loss: exp(logit_scale_t) text . audio, exp(logit_scale_a) audio . text."""
+        cosines = text @ audio.T
+        return jnp.exp(self.logit_scale_t) * cosines, jnp.exp(self.logit_scale_a) * cosines.T
+
     def __call__(
         self,
         token_ids: Int[Array, "texts length"],
         mask: Bool[Array, "texts length"],
         features: Float[Array, "clips *channels frames mels"],
         is_longer: Bool[Array, " clips"] | None = None,
-    ) -> tuple[Float[Array, "texts clips"], Float[Array, "clips texts"]]:
-        """(exp(logit_scale_t) text . audio, exp(logit_scale_a) audio . text): the logits of the contrastive loss."""
-        cosines = self.embed_text(token_ids, mask) @ self.embed_audio(features, is_longer).T
-        return jnp.exp(self.logit_scale_t) * cosines, jnp.exp(self.logit_scale_a) * cosines.T
+    ) -> tuple[Float[Array, "texts dim"], Float[Array, "clips dim"]]:
+        """`embed_text` and `embed_audio`."""
+        return self.embed_text(token_ids, mask), self.embed_audio(features, is_longer)

@@ -33,7 +33,8 @@ def bicubic_taps(
     distance = np.abs(position - places)
     inner = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     outer = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return np.clip(places, 0, length - 1), np.where(distance <= 1, inner, outer)
+    places = np.clip(places, 0, length - 1).astype(np.int32)
+    return places, np.where(distance <= 1, inner, outer)
 
 
 def mel_to_image(
@@ -134,9 +135,7 @@ class PatchEmbed(nn.Module):
 
         x = patches(images[:, 0], (patch, patch), "proj")
         if self.fusion:
-            parts = patches(
-                images[:, 1:].reshape(-1, size, size), (patch, 3 * patch), "mel_conv2d"
-            )
+            parts = patches(images[:, 1:].reshape(-1, size, size), (patch, 3 * patch), "mel_conv2d")
             height, width = parts.shape[1:3]
             parts = parts.reshape(batch, channels - 1, height, width, -1).transpose(0, 2, 1, 3, 4)
             parts = parts.reshape(batch, height, (channels - 1) * width, -1)
@@ -200,7 +199,11 @@ class HTSAT(nn.Module):
         Raises:
             ValueError: features of another shape, or no `is_longer` where there is fusion.
         """
-        shape = ("batch", 4, "frames", self.num_mels) if self.fusion else ("batch", "frames", self.num_mels)
+        shape = (
+            ("batch", 4, "frames", self.num_mels)
+            if self.fusion
+            else ("batch", "frames", self.num_mels)
+        )
         if features.ndim != len(shape) or features.shape[-1] != self.num_mels:
             raise ValueError(f"features {features.shape}, but this tower takes {shape}")
         if self.fusion and (is_longer is None or features.shape[1] != 4):

@@ -1,4 +1,4 @@
-"""Language of audio (LOA): AudioMAE features pooled to the tokens that AudioLDM 2 generates and listens to."""
+"""Language of audio (LOA): AudioMAE's features pooled to the tokens that condition AudioLDM 2."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -15,11 +15,11 @@ def pool_loa(
     freq_pool: int,
     grid: tuple[int, int] = GRID,
 ) -> Float[Array, "batch tokens c"]:
-    """(mean + max) / 2 over rectangles of time_pool x freq_pool patches; tokens run through frequency fastest.
+    """(mean + max) / 2 over rectangles of patches; of the tokens, frequency runs fastest.
 
-    AudioLDM 2 (arXiv 2308.05734, section IV-A) pools 8 x 8 for sound and music, 8 tokens a clip, and 1 x 1 for
-    speech, 512 tokens. The self-supervised latent diffusion model sees time_pool from {1, 2, 4, 8} at random with
-    freq_pool = min(8, time_pool).
+    AudioLDM 2 (Liu et al., arXiv 2308.05734) pools 8 x 8 for sound and music, which leaves 8 tokens
+    of 1.28 s, and 1 x 1 for speech. Its self-supervised pretraining draws time_pool from 1, 2, 4, 8
+    and takes freq_pool = min(8, time_pool).
 
     Args:
         features: `AudioMAE.features`.

@@ -143,9 +143,7 @@ class Pooler(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch length hidden"]
-    ) -> Float[Array, "batch hidden"]:
+    def __call__(self, x: Float[Array, "batch length hidden"]) -> Float[Array, "batch hidden"]:
         return jnp.tanh(Dense(x.shape[-1], dtype=self.dtype, name="dense")(x[:, 0]))
 
 

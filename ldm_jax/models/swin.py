@@ -41,7 +41,7 @@ def from_windows(
 @functools.cache
 def relative_position_index(window: int) -> Int[np.ndarray, "tokens tokens"]:
     """The row of the bias table for each (query, key) in a window: their offset, counted row by row."""
-    axis = np.arange(window)
+    axis = np.arange(window, dtype=np.int32)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     offset = places[:, None] - places[None, :] + (window - 1)
     return offset[..., 0] * (2 * window - 1) + offset[..., 1]

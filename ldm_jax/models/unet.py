@@ -17,8 +17,8 @@ from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, timestep_embedd
 from ldm_jax.models.transformer import Context
 from ldm_jax.models.unet_stage import Stage, TimeMLP, at_least_float32
 
-# One entry a stage (down, middle, up), and in it one a residual block: what a step adds to it.
-TimeEmbedding = tuple[tuple[Float[Array, "*rows channels"], ...], ...]
+# One entry a stage (down, middle, up), and in it one a residual block: (..., its channels).
+TimeEmbedding = tuple[tuple[Float[Array, "..."], ...], ...]
 # One entry a stage, in it one a spatial transformer, in it one a transformer block.
 Projected = tuple[tuple[tuple[Context | None, ...], ...], ...]
 

@@ -17,8 +17,6 @@ from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, upcast
 EPSILON = 1e-6  # of every norm
 LOGVAR_RANGE = (-30.0, 20.0)
 
-Image = Float[Array, "batch time freq _"]
-
 
 class ResnetBlock(nn.Module):
     """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with x put through a 1x1 convolution where widths differ."""
@@ -28,7 +26,9 @@ class ResnetBlock(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch time freq {self.features}"]:
         """The same time and frequency, `features` channels."""
         norm = partial(GroupNorm, self.norm_groups, epsilon=EPSILON, dtype=self.dtype)
         conv = partial(Conv, self.features, dtype=self.dtype)
@@ -46,7 +46,7 @@ class Attention(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(self, x: Float[Array, "batch time freq c"]) -> Float[Array, "batch time freq c"]:
         """The same shape."""
         dense = partial(Dense, x.shape[-1], dtype=self.dtype)
         h = GroupNorm(self.norm_groups, EPSILON, self.dtype, name="group_norm")(x)
@@ -62,7 +62,7 @@ class MidBlock(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(self, x: Float[Array, "batch time freq c"]) -> Float[Array, "batch time freq c"]:
         """The same shape."""
         resnet = partial(ResnetBlock, x.shape[-1], self.norm_groups, self.dtype)
         x = resnet(name="resnets_0")(x)
@@ -76,7 +76,9 @@ class Downsample(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch new_time new_freq c"]:
         """Half the time and frequency, rounded down."""
         padding = ((0, 1), (0, 1))
         return Conv(x.shape[-1], (3, 3), (2, 2), padding, dtype=self.dtype, name="conv")(x)
@@ -88,7 +90,9 @@ class Upsample(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch 2*time 2*freq c"]:
         """Twice the time and frequency."""
         batch, time, freq, features = x.shape
         x = jnp.broadcast_to(x[:, :, None, :, None], (batch, time, 2, freq, 2, features))
@@ -106,7 +110,9 @@ class Level(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch new_time new_freq {self.features}"]:
         """`features` channels."""
         for i in range(self.layers):
             x = ResnetBlock(self.features, self.norm_groups, self.dtype, name=f"resnets_{i}")(x)
@@ -127,7 +133,9 @@ class Encoder(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch new_time new_freq {self.out_channels}"]:
         """1 / 2^(levels - 1) of the time and frequency."""
         x = Conv(self.block_out_channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         last = len(self.block_out_channels) - 1
@@ -149,7 +157,9 @@ class Decoder(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Image) -> Image:
+    def __call__(
+        self, x: Float[Array, "batch time freq c"]
+    ) -> Float[Array, "batch new_time new_freq {self.out_channels}"]:
         """2^(levels - 1) times the time and frequency."""
         x = Conv(self.block_out_channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(x)
         x = MidBlock(self.norm_groups, self.dtype, name="mid_block")(x)

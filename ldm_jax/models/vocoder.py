@@ -15,8 +15,6 @@ from ldm_jax.models.layers import Conv, Dtype
 LAST_SLOPE = 0.01  # of the leaky ReLU before the last convolution, in every published generator
 EDGE_KERNEL = 7  # of the first and the last convolution
 
-Signal = Float[Array, "batch time _"]
-
 
 class ConvTranspose(nn.Module):
     """The transpose of a 1-D convolution of stride s, cropped: out[n] = bias + sum_t x[t] kernel[n + low - s t].
@@ -39,7 +37,9 @@ class ConvTranspose(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Signal) -> Signal:
+    def __call__(
+        self, x: Float[Array, "batch time c"]
+    ) -> Float[Array, "batch samples {self.features}"]:
         """One convolution computes the s samples between two inputs as s groups of channels (polyphase form)."""
         shape = (self.taps, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Signal) -> Signal:
+    def __call__(self, x: Float[Array, "batch time c"]) -> Float[Array, "batch time c"]:
         """The same shape."""
         conv = partial(Conv, x.shape[-1], (self.taps,), dtype=self.dtype)
         for i, dilation in enumerate(self.dilations):
@@ -126,7 +126,9 @@ class HiFiGAN(nn.Module):
         x = edge(1, name="conv_post")(nn.leaky_relu(x, LAST_SLOPE))
         return jnp.tanh(x[..., 0])
 
-    def _upsample(self, stage: int, x: Signal) -> Signal:
+    def _upsample(
+        self, stage: int, x: Float[Array, "batch time c"]
+    ) -> Float[Array, "batch samples features"]:
         rate, taps = self.upsample_rates[stage], self.upsample_kernel_sizes[stage]
         high = (taps - rate) // 2
         low = taps - rate - high if self.exact_length else high
@@ -136,10 +138,12 @@ class HiFiGAN(nn.Module):
             name=f"upsampler_{stage}",
         )(nn.leaky_relu(x, self.leaky_relu_slope))
 
-    def _residual(self, stage: int, x: Signal) -> Signal:
+    def _residual(
+        self, stage: int, x: Float[Array, "batch time c"]
+    ) -> Float[Array, "batch time c"]:
         kinds = list(zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True))
         total = jnp.zeros_like(x)
         for i, (taps, dilations) in enumerate(kinds, start=stage * len(kinds)):
-            block = ResidualBlock(taps, dilations, self.leaky_relu_slope, self.dtype)
-            total = total + block.clone(name=f"resblocks_{i}")(x)
+            block = partial(ResidualBlock, taps, dilations, self.leaky_relu_slope, self.dtype)
+            total = total + block(name=f"resblocks_{i}")(x)
         return total / len(kinds)

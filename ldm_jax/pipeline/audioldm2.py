@@ -302,7 +302,12 @@ class AudioLDM2:
         scores, best = None, np.arange(count)
         if asked.candidates > 1:
             table = ranking.score(
-                self.networks, self.params, branches.positive, audio, self.checkpoint.sample_rate
+                self.networks,
+                self.params,
+                branches.positive,
+                audio,
+                self.checkpoint.sample_rate,
+                padding=self.preset.ranking_padding,
             )
             best = table.argmax(axis=1)
             scores = table.max(axis=1)

@@ -81,7 +81,7 @@ def encode_without_loa(
     loa = None
     if networks.gpt2 is not None:
         assert tokens.text_ids is not None
-        loa = jnp.zeros((tokens.text_ids.shape[0], loa_tokens, networks.gpt2.hidden_size), networks.gpt2.dtype)
+        loa = jnp.zeros((tokens.text_ids.shape[0], loa_tokens, networks.gpt2.n_embd), networks.gpt2.dtype)
     if networks.t5 is None:
         return Conditioning(loa=loa, text=None, text_mask=None, film=film)
     text = encode_text(networks, params, tokens)

@@ -69,8 +69,7 @@ def decode(
     networks: Networks, params: AllParams, latents: Float[Array, "rows time freq channels"]
 ) -> tuple[Float[Array, "rows frames mels"], Float[Array, "rows samples"]]:
     """Latents to (natural-log mel spectrogram, wave in [-1, 1])."""
-    vae = networks.vae
-    unscaled = (latents / vae.scaling_factor).astype(vae.dtype)
-    mel = vae.apply({"params": params["vae"]}, unscaled, method="decode")[..., 0]
+    scaled = latents.astype(networks.vae.dtype)
+    mel = networks.vae.apply({"params": params["vae"]}, scaled, method="decode_scaled")[..., 0]
     wave = networks.vocoder.apply({"params": params["vocoder"]}, mel)
     return mel.astype(jnp.float32), wave.astype(jnp.float32)

@@ -1,14 +1,15 @@
-"""Writes tests/golden/audiomae_*.npz and kaldi.npz from the authors' own code, which lies outside this repository.
+r"""Writes tests/golden/audiomae_*.npz and kaldi.npz from the authors' code, kept elsewhere.
 
-    git clone https://github.com/facebookresearch/AudioMAE /tmp/AudioMAE          # at bd60e29
+    git clone https://github.com/facebookresearch/AudioMAE /tmp/AudioMAE     # at bd60e29
     pip download --no-deps torchaudio==2.11.0 && unzip torchaudio-*.whl -d /tmp/torchaudio
-    pip install --no-deps --target /tmp/timm timm==1.0.31 torchvision==0.15.2     # any that imports
+    pip install --no-deps --target /tmp/timm timm==1.0.31 torchvision==0.15.2
     AUDIOMAE_SOURCE=/tmp/AudioMAE TORCHAUDIO_SOURCE=/tmp/torchaudio PYTHONPATH=/tmp/timm \
         .venv-parity/bin/python -m tests.parity.goldens_audiomae
 
-Without these variables the files stay as they are. The published class fixes its Swin decoder to 16 blocks of 16
-heads on a 64 x 8 grid; for the tiny cases only these numbers are changed. timm's Block lost an argument (`qk_scale`,
-always None) since, and the authors' Swin block lies in their `timm_patch`.
+(timm imports torchvision; 0.15.2 does so without its compiled operators.) Without these variables
+the files stay as they are. The published class fixes its Swin decoder to 16 blocks of 16 heads on a
+64 x 8 grid; for the tiny cases only these numbers are changed. timm's Block has since lost an
+argument (`qk_scale`, always None), and the authors' Swin block lies in their `timm_patch`.
 """
 
 import contextlib
@@ -114,11 +115,13 @@ def run(
     model = model.to(dtype)
     for buffer in model.buffers():
         assert buffer.dtype == dtype
-    model.load_state_dict({k: torch.from_numpy(x).to(dtype) for k, x in tensors.items()}, strict=True)
+    model.load_state_dict(
+        {k: torch.from_numpy(x).to(dtype) for k, x in tensors.items()}, strict=True
+    )
     fbank = torch.from_numpy(inputs["fbank"]).to(dtype)[:, None]
     noise = torch.from_numpy(inputs["noise"]).to(dtype)
     ratio = 1 - (inputs["keep_ids"].shape[1] + 0.5) / noise.shape[1]
-    with torch.no_grad(), mock.patch.object(torch, "rand", lambda *size, device: noise):
+    with torch.no_grad(), mock.patch.object(torch, "rand", return_value=noise):
         features = model.forward_encoder_no_mask(fbank)[:, 1:]
         latent, mask, restore, _ = model.forward_encoder(fbank, ratio)
         pred = model.forward_decoder(latent, restore)[0]

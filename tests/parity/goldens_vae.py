@@ -8,7 +8,5 @@ from tests.parity import oracle_vae as oracle
 def write() -> None:
     for name, config in cases.TINY.items():
         shapes = oracle.shapes(config)
-        outputs = oracle.run(
-            config, random_tensors(shapes), cases.inputs(config), dtype="float64"
-        )
+        outputs = oracle.run(config, random_tensors(shapes), cases.inputs(config), dtype="float64")
         save(f"vae_{name}", shapes=shapes, outputs=outputs)

@@ -1,9 +1,10 @@
 """AudioMAE on PyTorch, without its authors' code.
 
-The encoder, the ViT decoder and the loss are transformers' ViT-MAE, the same network on another input, under other
-names. The Swin decoder has no counterpart there; it is written out below from PyTorch's own functions, token by
-token where that makes it plainer: which tokens share a window is looked up, nothing is rolled or masked by regions.
-`tests/golden/audiomae_*.npz` hold what the authors' code answers to the same weights.
+The encoder, the ViT decoder and the loss are transformers' ViT-MAE, the same network for another
+input, under other names. The Swin decoder has no counterpart there. It is written out below with
+PyTorch's functions, by attention over the whole grid in which tokens of different windows do not
+see each other: nothing is rolled or cut. `tests/golden/audiomae_*.npz` hold what the authors' code
+answers to the same weights.
 """
 
 from unittest import mock
@@ -63,7 +64,9 @@ def _blocks(stack: str, depth: int, c: int, ratio: int) -> dict[str, tuple[int, 
     for i in range(depth):
         out |= _pair(f"{stack}.{i}.norm1", c) | _pair(f"{stack}.{i}.norm2", c)
         out |= _pair(f"{stack}.{i}.attn.qkv", 3 * c, c) | _pair(f"{stack}.{i}.attn.proj", c, c)
-        out |= _pair(f"{stack}.{i}.mlp.fc1", ratio * c, c) | _pair(f"{stack}.{i}.mlp.fc2", c, ratio * c)
+        out |= _pair(f"{stack}.{i}.mlp.fc1", ratio * c, c) | _pair(
+            f"{stack}.{i}.mlp.fc2", c, ratio * c
+        )
     return out
 
 
@@ -118,8 +121,8 @@ def _vit_mae(module: AudioMAE, weights: Tensors, dtype: torch.dtype) -> ViTMAEFo
     )
     # These make position tables for square images.
     with (
-        mock.patch.object(peer.ViTMAEEmbeddings, "initialize_weights", lambda self: None),
-        mock.patch.object(peer.ViTMAEDecoder, "initialize_weights", lambda self, patches: None),
+        mock.patch.object(peer.ViTMAEEmbeddings, "initialize_weights"),
+        mock.patch.object(peer.ViTMAEDecoder, "initialize_weights"),
     ):
         model = ViTMAEForPreTraining(config).to(dtype).eval()
     named: Tensors = {}
@@ -192,7 +195,7 @@ def _swin_decoder(
 def _window_bias(
     module: AudioMAE, weights: Tensors, block: str, *, shifted: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score bias (heads, tokens, tokens), and which pairs of tokens of the whole grid share a window."""
+    """Score bias (heads, tokens, tokens), and which pairs of the grid's tokens share a window."""
     rows, columns = module.grid
     window = (min(WINDOW, rows), min(WINDOW, columns))
     shift = 2 if shifted and rows > WINDOW else 0  # in time; none in frequency
@@ -201,7 +204,9 @@ def _window_bias(
     number = (moved // window[0]) * columns + band // window[1]
     together = torch.from_numpy(number[:, None] == number[None, :])
     place = np.stack([moved % window[0], band % window[1]], axis=-1)
-    offset = torch.from_numpy(place[:, None] - place[None, :]).to(weights[f"{block}.attn.tau"].dtype)
+    offset = torch.from_numpy(place[:, None] - place[None, :]).to(
+        weights[f"{block}.attn.tau"].dtype
+    )
     offset = offset.sign() * (1 + offset.abs()).log()
     meta = {
         name.rsplit("meta_mlp.", 1)[1]: x

@@ -22,7 +22,7 @@ def build(config: dict, tensors: dict[str, np.ndarray], *, dtype: str) -> GPT2Mo
 
 @contextlib.contextmanager
 def default_dtype(dtype: str):
-    """The peer makes its masks in torch's default type, which has to hold `dtype`'s least number."""
+    """The peer makes its masks in torch's default type; it has to hold `dtype`'s least number."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))
     try:

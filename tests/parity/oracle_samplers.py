@@ -1,8 +1,12 @@
-"""diffusers' schedulers, run as its pipelines run them, in float32 as they are or with every float32 read as float64."""
+"""diffusers' schedulers, run as its pipelines run them.
+
+In float32 as published, or with every float32 that their source names read as float64.
+"""
 
 import contextlib
 import importlib
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +14,7 @@ import diffusers
 import numpy as np
 import torch
 
-from tests.cases_samplers import Case, network
+from tests.cases_samplers import MOST_CALLS, Case, network
 
 CLASSES = {
     "ddim": ("DDIMScheduler", {}),
@@ -26,7 +30,7 @@ CLASSES = {
 
 
 class WithFloat64(types.ModuleType):
-    """A module in which `float32` means float64: what a scheduler's own `np` and `torch` are replaced by."""
+    """A module in which `float32` means float64, to stand for a scheduler's `np` and `torch`."""
 
     def __init__(self, module: types.ModuleType):
         super().__init__(module.__name__)
@@ -39,14 +43,16 @@ class WithFloat64(types.ModuleType):
 
 @contextlib.contextmanager
 def precision(scheduler_class: type, dtype: type) -> Iterator[None]:
-    """With float64, the class computes its tables and its steps in float64; with float32, as published."""
+    """The class computes its tables and its steps in `dtype`; float32 is as published."""
     module = importlib.import_module(scheduler_class.__module__)
     default = torch.get_default_dtype()
     if dtype is np.float64:
         module.np, module.torch = WithFloat64(np), WithFloat64(torch)
         torch.set_default_dtype(torch.float64)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # theirs, of NumPy 2
+            yield
     finally:
         module.np, module.torch = np, torch
         torch.set_default_dtype(default)
@@ -67,24 +73,20 @@ def given_noise(scheduler_class: type, noise: Iterator[torch.Tensor]) -> Iterato
 
 
 def run(case: Case, *, dtype: type) -> dict[str, np.ndarray]:
-    """Timesteps, scale of the initial noise, what the network is given at each call, and the resulting latents."""
+    """Timesteps, what the network is given at each call, and the latents at the end."""
     class_name, options = CLASSES[case.sampler]
     scheduler_class = getattr(diffusers, class_name)
-    initial, later = (torch.from_numpy(x.astype(dtype)) for x in case.noise())
-    with (
-        torch.no_grad(),
-        precision(scheduler_class, dtype),
-        given_noise(scheduler_class, iter(later)),
-    ):
+    initial, later = (torch.from_numpy(x.astype(dtype)) for x in case.noise(MOST_CALLS))
+    fresh = given_noise(scheduler_class, iter(later))
+    with torch.no_grad(), precision(scheduler_class, dtype), fresh:
         scheduler = scheduler_class.from_config(case.config(), **options)
         scheduler.set_timesteps(case.steps)
-        scale = scheduler.init_noise_sigma
-        latents, inputs = initial * scale, []
+        latents, inputs = initial * scheduler.init_noise_sigma, []
         extra = {"eta": case.eta} if case.sampler == "ddim" else {}
         for t in scheduler.timesteps:
             model_input = scheduler.scale_model_input(latents, t)
             inputs.append(model_input.numpy().copy())
-            time = t.to(latents.dtype)
+            time = t.to(latents.dtype)  # diffusers' networks embed timesteps as floats
             output = network(model_input, time, prediction=case.prediction, tanh=torch.tanh)
             latents = scheduler.step(output, t, latents, **extra).prev_sample
         assert latents.numpy().dtype == dtype

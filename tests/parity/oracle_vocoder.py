@@ -7,7 +7,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 def shapes(config: dict) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        model = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(config))
+        model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
@@ -22,7 +22,7 @@ def run(
 
 def load(config: dict, tensors: dict[str, np.ndarray], *, dtype: str) -> SpeechT5HifiGan:
     with torch.device("meta"):
-        model = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(config))
+        model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
     kind = getattr(torch, dtype)
     state = {name: torch.from_numpy(tensor).to(kind) for name, tensor in tensors.items()}
     model.load_state_dict(state, strict=True, assign=True)
@@ -30,17 +30,21 @@ def load(config: dict, tensors: dict[str, np.ndarray], *, dtype: str) -> SpeechT
 
 
 def weight_normed(config: dict, *, parametrized: bool) -> tuple[dict, dict]:
-    """(tensors as a training checkpoint holds them, the folded weights) by torch's own weight norm."""
+    """(tensors as a training checkpoint holds them, folded weights) by torch's own weight norm."""
     with torch.device("meta"):
-        model = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(config))
+        model = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
     model = model.to_empty(device="cpu")
     torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     torch.nn.init.zeros_(model.mean)
     torch.nn.init.ones_(model.scale)
-    layers = [x for x in model.modules() if isinstance(x, torch.nn.Conv1d | torch.nn.ConvTranspose1d)]
-    norm = torch.nn.utils.parametrizations.weight_norm if parametrized else torch.nn.utils.weight_norm
+    layers = [
+        x for x in model.modules() if isinstance(x, torch.nn.Conv1d | torch.nn.ConvTranspose1d)
+    ]
+    norm = (
+        torch.nn.utils.parametrizations.weight_norm if parametrized else torch.nn.utils.weight_norm
+    )
     for layer in layers:
         norm(layer)
     for name, parameter in model.named_parameters():

@@ -1,7 +1,6 @@
 """T5Encoder against transformers."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 

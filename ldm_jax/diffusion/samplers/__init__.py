@@ -22,9 +22,8 @@ class Sampler:
     """How a sampler lays its noise levels, and what it computes between them.
 
     Attributes:
-        grid: `(schedule, *, steps, spacing, steps_offset) -> Grid`, with `karras` if that is true
-            here.
-        calls: `(grid, *, prediction) -> calls`, with `eta` if that is true here.
+        grid: `(schedule, *, steps, spacing, steps_offset)` to a grid; with `karras` if true.
+        calls: `(grid, *, prediction)` to the calls; with `eta` if true.
         predictions: kinds of prediction it takes.
         karras: whether it can use Karras' noise levels.
         eta: whether its noise can be chosen.
@@ -73,8 +72,8 @@ def plan(
         sampler: a name in `SAMPLERS`.
         schedule: the noise schedule the network was trained with.
         steps: steps asked for, 1 (pndm: 4) to the schedule's length. `Plan.calls` says how often
-            the network runs: heun 2 steps - 1, pndm steps + 9, the others steps; "official" spacing
-                may lay more steps than asked for.
+            the network runs: heun 2 steps - 1, pndm steps + 9, the others steps; and "official"
+            spacing may lay more steps than asked for.
         spacing: "leading", "trailing", "linspace" or "official"; see `spacing`.
         steps_offset: added to the timesteps of "leading".
         prediction: what the network predicts, "eps", "x0" or "v".

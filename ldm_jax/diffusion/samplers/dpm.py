@@ -24,7 +24,7 @@ def decay(here: Level, there: Level) -> float:
 
 
 def log_snr_ratio(before: Level, step: Step) -> float:
-    """Length of the last step over this one's: (lambda_s - lambda_before) / (lambda_t - lambda_s)."""
+    """The ratio r of the last step's length in lambda to this one's."""
     past = step.here.half_log_snr - before.half_log_snr
     return past / (step.there.half_log_snr - step.here.half_log_snr)
 
@@ -32,7 +32,7 @@ def log_snr_ratio(before: Level, step: Step) -> float:
 def midpoint(x0: Symbol, old_x0: Symbol, before: Level | None, step: Step) -> Symbol:
     """Extrapolates x0 to the middle of the step, x0 + (x0 - old_x0) / (2 r).
 
-    In a first or a last step it is x0 itself.
+    `before` is the level at which old_x0 was predicted. In a first or a last step it is x0 itself.
     """
     if before is None or step.there.sigma == 0:
         return x0

@@ -18,7 +18,7 @@ class Level(NamedTuple):
 
     @property
     def edm_sigma(self) -> float:
-        """sigma / alpha."""
+        """The ratio sigma / alpha."""
         return self.sigma / self.alpha
 
     @property
@@ -72,10 +72,10 @@ def level_at(schedule: Schedule, timestep: int) -> Level:
 
 
 def strided(schedule: Schedule, *, steps: int, spacing: str, steps_offset: int) -> Grid:
-    """Integer timesteps, each step as long as the stride floor(T / steps): the grid of DDIM and PNDM.
+    """Integer timesteps, each step as long as the stride floor(T / steps): the grid of DDIM, PNDM.
 
-    With spacings "leading" and "official" a step ends where the next begins. With "trailing" and
-    "linspace" and a number of steps that does not divide T it ends up to a stride beside, as in diffusers.
+    With spacings "leading" and "official" a step ends where the next begins. With the others it may
+    end beside that, unless "trailing" and steps divides T: as in diffusers.
     """
     visited = spacings.timesteps(
         spacing, train_steps=schedule.train_steps, steps=steps, offset=steps_offset

@@ -13,14 +13,13 @@ import numpy as np
 from ldm_jax.diffusion.samplers.grids import Grid
 from ldm_jax.diffusion.samplers.symbolic import Call, read, symbols
 
-# Two-point Gauss-Legendre nodes on [-1, 1]; they integrate cubics exactly, with weight one half of
-# the interval each.
+# Two-point Gauss-Legendre nodes on [-1, 1]: with equal weights they integrate cubics exactly.
 GAUSS_NODES = (-(3**-0.5), 3**-0.5)
 LMS_ORDER = 4
 
 
 def heun_calls(grid: Grid, *, prediction: str) -> Iterator[Call]:
-    """Heun's method: an Euler step, then the same step again with the mean of the slopes at its two ends.
+    """Heun's method: an Euler step, then the step again with the mean of the slopes at its ends.
 
     Two calls a step, but one in the last, which ends at clean data: 2 steps - 1 in all. The carry
     holds z, the z and the eps that the step started from.
@@ -40,7 +39,7 @@ def heun_calls(grid: Grid, *, prediction: str) -> Iterator[Call]:
 
 
 def lagrange_integral(nodes: list[float], j: int, start: float, stop: float) -> float:
-    """Integral from `start` to `stop` of prod_{k != j} (s - nodes[k]) / (nodes[j] - nodes[k]), up to four nodes."""
+    """Integral over s of prod_{k != j} (s - nodes[k]) / (nodes[j] - nodes[k]), up to four nodes."""
     others = np.array([node for k, node in enumerate(nodes) if k != j])
     half, middle = (stop - start) / 2, (stop + start) / 2
     points = [middle + half * node for node in GAUSS_NODES]
@@ -48,7 +47,10 @@ def lagrange_integral(nodes: list[float], j: int, start: float, stop: float) -> 
 
 
 def lms_calls(grid: Grid, *, prediction: str) -> Iterator[Call]:
-    """Adams-Bashforth over unequal steps: integrates the polynomial through the last four eps, fewer at the start."""
+    """Adams-Bashforth over unequal steps: integrates the polynomial through the last four eps.
+
+    There are fewer at the start. The carry holds z and the last three eps.
+    """
     x, *past, output, _ = symbols(memory=LMS_ORDER - 1)
     visited: list[float] = []
     for timestep, here, there in grid.steps:

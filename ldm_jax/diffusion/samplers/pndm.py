@@ -1,10 +1,11 @@
-"""PNDM (Liu et al., arXiv:2202.09778): pseudo Runge-Kutta steps to warm up, then pseudo linear
-multistep.
+"""PNDM: pseudo Runge-Kutta steps to warm up, then pseudo linear multistep.
 
-The network's outputs themselves are combined, and the combination is read at the start of the step.
-With v-prediction this differs from combining eps; it is what diffusers computes.
+Liu et al. (arXiv:2202.09778). The network's outputs themselves are combined, and the combination
+is read at the start of the step. With v-prediction this differs from combining eps; it is what
+diffusers computes.
 """
 
+import itertools
 from collections.abc import Iterator
 
 from ldm_jax.diffusion.samplers.grids import Grid, Level, level_at
@@ -27,7 +28,7 @@ def pndm_calls(grid: Grid, *, prediction: str) -> Iterator[Call]:
         return transfer(prediction, latents, combined, here, there)
 
     half = grid.stride // 2
-    for t, s in zip(timesteps[:WARM_UP_STEPS], timesteps[1:], strict=False):
+    for t, s in itertools.pairwise(timesteps[: WARM_UP_STEPS + 1]):
         # The middle of the step lies half a stride above its end. As in diffusers, the first call
         # moves to half a stride below its start instead, one timestep beside the middle where the
         # stride is odd.
@@ -44,6 +45,6 @@ def pndm_calls(grid: Grid, *, prediction: str) -> Iterator[Call]:
 
 
 def transfer(prediction: str, latents: Symbol, output: Symbol, here: Level, there: Level) -> Symbol:
-    """The paper's equation 11: a deterministic DDIM step."""
+    """The paper's transfer: a deterministic DDIM step."""
     x0, eps = read(prediction, output, latents, here)
     return there.alpha * x0 + there.sigma * eps

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ldm_jax.diffusion import parameterization, tables
-from ldm_jax.diffusion.sampling import Plan
 from ldm_jax.diffusion.samplers.grids import Level
+from ldm_jax.diffusion.sampling import Plan
 
 Symbol = Float64[np.ndarray, " symbols"]
 # The network's timestep, and the next value of each slot of the carry.
@@ -28,7 +28,7 @@ def symbols(*, memory: int) -> list[Symbol]:
 
 
 def read(prediction: str, output: Symbol, x: Symbol, level: Level) -> tuple[Symbol, Symbol]:
-    """(x0, eps) that a network's output of kind `prediction` means for latents `x` at a noise level."""
+    """The (x0, eps) that an output of kind `prediction` means for latents `x` at a noise level."""
     to_x0 = tables.choose(parameterization.TO_X0, prediction, what="The prediction")
     to_eps = parameterization.TO_EPS[prediction]
     return to_x0(output, x, *level), to_eps(output, x, *level)
@@ -46,13 +46,13 @@ def tabulate(calls: Iterable[Call], *, init_noise_sigma: float) -> Plan:
     for timestep, rows in listed:
         if not np.isfinite(rows).all():
             raise ValueError(
-                f"At timestep {timestep:g} this prediction does not determine the step (eps at zero "
-                "signal, x0 at zero noise); predict v, or choose a spacing that leaves it out."
+                f"At timestep {timestep:g} this prediction does not determine the step (eps at "
+                "zero signal, x0 at zero noise); predict v, or choose a spacing that leaves it out."
             )
     transition = np.array([rows for _, rows in listed])
     stochastic = bool(transition[:, :, -1].any())
     return Plan(
-        index=np.arange(len(listed), dtype=np.int32),
+        index=np.arange(1, len(listed) + 1, dtype=np.int32),
         timesteps=np.array([timestep for timestep, _ in listed], np.float64),
         transition=transition if stochastic else transition[:, :, :-1],
         init_noise_sigma=np.float64(init_noise_sigma),

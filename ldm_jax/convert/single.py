@@ -1,0 +1,72 @@
+"""One network's published weights alone: AudioMAE, CLAP, FLAN-T5, GPT-2, VITS, VAE, vocoder, UNet."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from ldm_jax.convert import audiomae, clap, gpt2, phoneme_encoder, t5, unet, vae, vocoder
+from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, abstract_params
+from ldm_jax.convert.files import open_tensors
+from ldm_jax.convert.hub import resolve
+from ldm_jax.convert.lazy import CheckpointError
+from ldm_jax.convert.rules import Table, convert
+
+Reader = Callable[[Mapping[str, np.ndarray], dict[str, Any] | None], tuple[nn.Module, Table]]
+
+
+def _needs(network: str, config: dict[str, Any] | None) -> dict[str, Any]:
+    if config is None:
+        raise CheckpointError(f"a {network} needs the config.json that it is published with, beside its weights")
+    return config
+
+
+def _clap(tensors: Mapping[str, np.ndarray], config: dict[str, Any] | None) -> tuple[nn.Module, Table]:
+    if config is not None:
+        return clap.from_config(config), clap.TRANSFORMERS
+    return clap.from_config(clap.laion_config_of(tensors)), clap.LAION
+
+
+READERS: dict[str, Reader] = {
+    "audiomae": lambda tensors, _: (audiomae.from_config(audiomae.config_of(tensors)), audiomae.OFFICIAL),
+    "clap": _clap,
+    "t5": lambda _, config: (t5.from_config(_needs("t5", config)), t5.TRANSFORMERS),
+    "gpt2": lambda _, config: (gpt2.from_config(_needs("gpt2", config)), gpt2.TRANSFORMERS),
+    "phoneme_encoder": lambda _, config: (
+        phoneme_encoder.from_config(_needs("phoneme_encoder", config)),
+        phoneme_encoder.TRANSFORMERS,
+    ),
+    "unet": lambda _, config: (unet.from_config(_needs("unet", config)), unet.DIFFUSERS),
+    "vae": lambda _, config: (vae.from_config(_needs("vae", config)), vae.DIFFUSERS),
+    "vocoder": lambda _, config: (vocoder.from_config(_needs("vocoder", config)), vocoder.TRANSFORMERS),
+}
+
+
+def load(path_or_id: str | pathlib.Path, network: str) -> Checkpoint:
+    """A checkpoint of one network, from its weights' file or the folder (or Hub id) that holds it and `config.json`.
+
+    Raises:
+        CheckpointError: nothing there, a broken file, or no config where one is needed.
+        ConversionError: weights that do not fit; each is named.
+    """
+    path = resolve(path_or_id)
+    folder = path if path.is_dir() else path.parent
+    config = None
+    if (folder / "config.json").is_file():
+        config = json.loads((folder / "config.json").read_text())
+    tensors = open_tensors(path)
+    module, table = READERS[network](tensors, config)
+    return Checkpoint(
+        networks={network: module},
+        params={network: convert(tensors, table, abstract_params(module), network=str(path))},
+        tokenizers={},
+        scheduler=SCHEDULER,
+        sample_rate=16_000,
+        hop=160,
+        loa_tokens=0,
+        preset=None,
+        source=str(path),
+    )

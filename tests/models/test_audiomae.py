@@ -1,0 +1,410 @@
+"""AudioMAE without torch: against golden outputs of its authors' code, and what must not matter."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldm_jax.convert import audiomae as conversion
+from ldm_jax.convert import rules
+from ldm_jax.models import audiomae_blocks as blocks
+from ldm_jax.models.audiomae import FIXED, AudioMAE, sincos_table
+from ldm_jax.models.audiomae_pretraining import (
+    patchify,
+    random_masking,
+    reconstruction_loss,
+    unpatchify,
+)
+from ldm_jax.models.loa import pool_loa
+from tests import cases_audiomae as cases
+from tests.golden import FLOAT32_BOUND, FLOAT64_BOUND, load, random_array, relative_error
+
+PRECISIONS = pytest.mark.parametrize(
+    ("dtype", "bound"), [("float32", FLOAT32_BOUND), ("float64", FLOAT64_BOUND)]
+)
+
+
+def expected(module: AudioMAE):
+    fbank = jnp.zeros((1, *module.img_size))
+    return jax.eval_shape(module.init, jax.random.key(0), fbank)["params"]
+
+
+@functools.cache
+def stored(name: str):
+    """(network, weights in our layout, inputs, golden outputs)."""
+    shapes, outputs = load(f"audiomae_{name}")
+    module = cases.module(name)
+    tensors = cases.tensors(shapes)
+    params = rules.convert(tensors, conversion.OFFICIAL, expected(module), network="AudioMAE")
+    return module, params, cases.inputs(module.img_size, module.patch_size), outputs
+
+
+@functools.partial(jax.jit, static_argnames=("module", "method"))
+def apply(module, params, *args, method="__call__"):
+    return module.apply({"params": params}, *args, method=method)
+
+
+def as_arrays(tree, dtype):
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
+
+
+# The network against its authors' code
+
+
+@PRECISIONS
+@pytest.mark.parametrize("name", cases.CASES)
+def test_golden(name, dtype, bound):
+    module, params, inputs, outputs = stored(name)
+    with jax.enable_x64(dtype == "float64"):
+        module = module.clone(dtype=jnp.dtype(dtype))
+        params, fbank = as_arrays((params, inputs["fbank"]), dtype)
+        keep, restore = jnp.asarray(inputs["keep_ids"]), jnp.asarray(inputs["restore_ids"])
+        pred = apply(module, params, fbank, keep, restore)
+        mask = jnp.asarray(inputs["mask"], dtype)
+        ours = {
+            "features": apply(module, params, fbank, method="features"),
+            "latent": apply(module, params, fbank, keep, method="encode"),
+            "pred": pred,
+            "loss": reconstruction_loss(pred, fbank, mask),
+            "loss_plain": reconstruction_loss(pred, fbank, mask, norm_pix=False),
+        }
+        errors = {key: relative_error(x, outputs[key]) for key, x in ours.items()}
+        assert {x.dtype for x in ours.values()} == {jnp.dtype(dtype)}
+    assert max(errors.values()) < bound, errors
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_bfloat16(name):
+    # 8 bits of mantissa; a temperature of 0.01 turns roundings of 0.004 into 0.4 of a score.
+    module, params, inputs, outputs = stored(name)
+    params, fbank = as_arrays((params, inputs["fbank"]), jnp.float32)
+    module = module.clone(dtype=jnp.bfloat16)
+    features = apply(module, params, fbank, method="features")
+    assert features.dtype == jnp.bfloat16
+    assert relative_error(features.astype(jnp.float32), outputs["features"]) < 0.02
+    keep, restore = jnp.asarray(inputs["keep_ids"]), jnp.asarray(inputs["restore_ids"])
+    pred = apply(module, params, fbank, keep, restore).astype(jnp.float32)
+    assert relative_error(pred, outputs["pred"]) < {"vit": 0.02, "swin": 0.2}[name]
+
+
+def test_position_tables_are_the_published_ones():
+    module, _, _, outputs = stored("vit")
+    for name, dim in (("pos_embed", module.embed_dim), ("decoder_pos_embed", module.decoder_dim)):
+        table = sincos_table(dim, module.grid).astype(np.float32)
+        np.testing.assert_array_equal(table, outputs[name])
+        initial = apply_init(cases.module("swin"))[name]
+        np.testing.assert_array_equal(initial, outputs[name])
+    published = sincos_table(768, (64, 8))[0, 1:]
+    assert len(np.unique(published.round(6), axis=0)) == 512  # swapped, but each place its own
+
+
+@functools.cache
+def apply_init(module: AudioMAE):
+    return jax.jit(module.init)(jax.random.key(1), jnp.zeros((1, *module.img_size)))["params"]
+
+
+def test_initial_weights():
+    params = apply_init(cases.module("swin"))
+    kernel = np.asarray(params["blocks_0"]["mlp"]["fc1"]["kernel"])  # Xavier: |w| <= sqrt(6 / fans)
+    limit = np.sqrt(6 / sum(kernel.shape))
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    patch = np.asarray(params["patch_embed"]["proj"]["kernel"])  # as a matrix of 64 x 32
+    assert 0.99 * np.sqrt(6 / 96) < np.abs(patch).max() <= np.sqrt(6 / 96)
+    tokens = np.concatenate([params[k].ravel() for k in ("cls_token", "mask_token")])
+    assert 0.015 < tokens.std() < 0.025
+    np.testing.assert_array_equal(params["decoder_blocks_1"]["attn"]["tau"], 1.0)
+
+
+# What must not matter
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_order_of_kept_patches_does_not_matter(name):
+    module, params, inputs, _ = stored(name)
+    params, fbank = as_arrays((params, inputs["fbank"]), jnp.float32)
+    keep, restore = inputs["keep_ids"], inputs["restore_ids"]
+    order = np.arange(keep.shape[1])[::-1]
+    moved = np.where(restore < len(order), order[np.minimum(restore, len(order) - 1)], restore)
+    latent = apply(module, params, fbank, jnp.asarray(keep), method="encode")
+    reordered = apply(module, params, fbank, jnp.asarray(keep[:, order]), method="encode")
+    assert relative_error(reordered[:, 1:], latent[:, 1:][:, order]) < 1e-5
+    pred = apply(module, params, latent, jnp.asarray(restore), method="decode")
+    again = apply(module, params, reordered, jnp.asarray(moved), method="decode")
+    assert relative_error(again, pred) < 1e-4
+
+
+def test_hidden_patches_are_not_seen():
+    module, params, inputs, outputs = stored("swin")
+    params, mask = as_arrays((params, inputs["mask"]), jnp.float32)
+    patches = patchify(jnp.asarray(inputs["fbank"], jnp.float32), module.patch_size)
+    noise = jnp.asarray(random_array("other", patches.shape), jnp.float32)
+    fbank = unpatchify(patches + 9 * noise * mask[:, :, None], module.img_size[1])
+    keep, restore = jnp.asarray(inputs["keep_ids"]), jnp.asarray(inputs["restore_ids"])
+    assert relative_error(apply(module, params, fbank, keep, restore), outputs["pred"]) < 1e-4
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_all_patches_in_order_is_no_masking(name):
+    module, params, inputs, _ = stored(name)
+    params, fbank = as_arrays((params, inputs["fbank"]), jnp.float32)
+    everything = jnp.tile(jnp.arange(module.grid[0] * module.grid[1])[None], (len(fbank), 1))
+    unmasked = apply(module, params, fbank)
+    assert relative_error(apply(module, params, fbank, everything, everything), unmasked) < 1e-6
+
+
+def test_gradients():
+    # Of the reconstruction loss at initialisation, where the hidden windows hold equal tokens.
+    module = cases.module("swin")
+    params = apply_init(module)
+    fbank = jnp.asarray(random_array("fbank", (2, *module.img_size)), jnp.float32)
+    masking = random_masking(jax.random.key(0), batch=2, tokens=32)
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            pred = module.apply({"params": params}, fbank, masking.keep_ids, masking.restore_ids)
+            return reconstruction_loss(pred, fbank, masking.mask)
+
+        return jax.grad(loss)(params)
+
+    sizes = jax.tree.map(lambda x: float(jnp.abs(x).max()), gradient(params))
+    for name, size in rules.traverse_util.flatten_dict(sizes, sep="/").items():
+        assert np.isfinite(size), name
+        assert (size == 0) == (name in FIXED), name
+
+
+def test_zero_vectors_have_a_gradient():
+    # |q| = 0 where a bias is zero and the input as well.
+    block = blocks.SwinBlock(heads=2, grid=(8, 4), shift=(2, 0))
+    x = jnp.zeros((1, 32, 8))
+    params = jax.jit(block.init)(jax.random.key(0), x)
+    slope = jax.jit(jax.grad(lambda x: block.apply(params, x).sum()))(x)
+    assert np.isfinite(slope).all()
+
+
+# Windows
+
+
+def test_windows_only_reach_their_neighbours():
+    # Windows of rows 2 to 5, 6 to 9, and 10 and 11, with which 0 and 1 share one across the seam.
+    block = blocks.SwinBlock(heads=2, grid=(12, 4), shift=(2, 0))
+    x = jnp.asarray(random_array("x", (1, 48, 8)), jnp.float32)
+    params = jax.jit(block.init)(jax.random.key(0), x)
+    reach = {0: {0, 1}, 1: {0, 1}, 3: {2, 3, 4, 5}, 9: {6, 7, 8, 9}, 10: {10, 11}}
+    run = jax.jit(block.apply)
+    base = run(params, x)
+    for row, rows in reach.items():
+        changed = run(params, x.at[0, 4 * row : 4 * row + 4].add(1.0))
+        moved = np.abs(changed - base)[0].reshape(12, 32).max(axis=1)
+        assert set(np.flatnonzero(moved > 1e-6)) == rows, row
+
+
+@pytest.mark.parametrize("grid", [(8, 4), (4, 4), (2, 8)])
+def test_short_axes_are_one_window_and_stay(grid):
+    """An axis of up to 4 patches is one window, which no shift moves."""
+    x = jnp.asarray(random_array("x", (1, grid[0] * grid[1], 8)), jnp.float32)
+    still = blocks.SwinBlock(heads=2, grid=grid)
+    params = jax.jit(still.init)(jax.random.key(0), x)
+    shift = tuple(0 if g > 4 else 2 for g in grid)
+    moved = blocks.SwinBlock(heads=2, grid=grid, shift=shift)
+    run = [jax.jit(block.apply)(params, x) for block in (still, moved)]
+    np.testing.assert_array_equal(*run)
+
+
+def test_offsets():
+    offsets = blocks.relative_offsets((4, 4))
+    place = [(t, f) for t in range(4) for f in range(4)]
+    for i, (t, f) in enumerate(place):
+        for j, (u, g) in enumerate(place):
+            want = [np.sign(d) * np.log(1 + abs(d)) for d in (t - u, f - g)]
+            np.testing.assert_allclose(offsets[i, j], want, rtol=1e-15)
+
+
+def test_dropout_of_the_position_bias():
+    meta = blocks.Mlp(384, 3, jax.nn.relu, blocks.META_DROPOUT)
+    x = jnp.asarray(random_array("x", (2, 2)), jnp.float32)
+    params = meta.init(jax.random.key(0), x)
+    sure = meta.apply(params, x)
+
+    @jax.jit
+    def draw(key):
+        return meta.apply(params, x, deterministic=False, rngs={"dropout": key})
+
+    many = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(1), 20_000)))
+    error = many.std(axis=0) / np.sqrt(len(many))
+    assert np.abs(many.mean(axis=0) - sure).max() < 5 * error.max()
+    assert abs((many == 0).mean() - 0.1) < 0.005  # outputs dropped
+    module = cases.module("swin")
+    fbank = jnp.asarray(random_array("fbank", (1, *module.img_size)), jnp.float32)
+    variables = {"params": apply_init(module)}
+    train = jax.jit(functools.partial(module.apply, deterministic=False))
+    first, second = (train(variables, fbank, rngs={"dropout": jax.random.key(i)}) for i in (0, 1))
+    assert relative_error(first, second) > 1e-4
+
+
+# Masking, patches, loss
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.8, 102), (0.75, 128), (0.0, 512)])
+def test_random_masking(ratio, kept):
+    keep, restore, mask = random_masking(jax.random.key(3), batch=64, tokens=512, mask_ratio=ratio)
+    assert keep.shape == (64, kept)
+    np.testing.assert_array_equal(np.sort(restore, axis=1), np.tile(np.arange(512), (64, 1)))
+    np.testing.assert_array_equal(np.take_along_axis(restore, keep, axis=1)[0], np.arange(kept))
+    hidden = np.ones((64, 512))
+    np.put_along_axis(hidden, np.asarray(keep), 0, axis=1)
+    np.testing.assert_array_equal(mask, hidden)
+    assert len({tuple(row) for row in np.asarray(keep)}) == 64  # each clip its own
+
+
+def test_every_patch_is_hidden_equally_often():
+    draws = 4_000
+    mask = np.asarray(random_masking(jax.random.key(0), batch=draws, tokens=32).mask)
+    share = 26 / 32  # int(32 * 0.2) = 6 kept
+    assert np.abs(mask.mean(axis=0) - share).max() < 4.5 * np.sqrt(share * (1 - share) / draws)
+
+
+def test_masking_must_leave_a_patch():
+    with pytest.raises(ValueError, match=r"mask_ratio 0\.99 leaves 0 of 32 patches"):
+        random_masking(jax.random.key(0), batch=1, tokens=32, mask_ratio=0.99)
+
+
+def test_patchify():
+    fbank = jnp.asarray(random_array("fbank", (2, 48, 32)), jnp.float32)
+    patches = patchify(fbank, 16)
+    assert patches.shape == (2, 6, 256)
+    for time, frequency in ((0, 0), (17, 3), (47, 31), (20, 16)):
+        token, pixel = time // 16 * 2 + frequency // 16, time % 16 * 16 + frequency % 16
+        assert patches[1, token, pixel] == fbank[1, time, frequency]
+    np.testing.assert_array_equal(unpatchify(patches, 32), fbank)
+    with pytest.raises(ValueError, match=r"\(48, 30\) does not split into patches of 16"):
+        patchify(jnp.zeros((1, 48, 30)))
+    with pytest.raises(ValueError, match="6 patches of 256 do not make up 128"):
+        unpatchify(jnp.zeros((1, 6, 200 + 56)))
+
+
+def test_loss_of_closed_forms():
+    fbank = jnp.asarray(random_array("fbank", (2, 32, 32)), jnp.float32)
+    mask = jnp.asarray([[1, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
+    patches = patchify(fbank)
+    assert float(reconstruction_loss(patches + 0.5, fbank, mask, norm_pix=False)) == pytest.approx(
+        0.25, rel=1e-5
+    )
+    # Zero predictions miss normalised patches by their variance, which counts 255 of 256 degrees.
+    zero = reconstruction_loss(jnp.zeros_like(patches), fbank, mask)
+    assert float(zero) == pytest.approx(255 / 256, rel=1e-5)
+    visible = patches.at[0, 1].add(7.0)  # an error on a patch that was seen costs nothing
+    assert float(reconstruction_loss(visible, fbank, mask, norm_pix=False)) == 0.0
+
+
+# Language of audio
+
+
+@pytest.mark.parametrize(("time_pool", "freq_pool"), [(8, 8), (1, 1), (2, 2), (16, 4), (64, 1)])
+def test_pool_loa(time_pool, freq_pool):
+    features = random_array("features", (2, 512, 3)).astype(np.float32)
+    pooled = pool_loa(jnp.asarray(features), time_pool=time_pool, freq_pool=freq_pool)
+    grid, want = features.reshape(2, 64, 8, 3), []
+    for t in range(0, 64, time_pool):
+        for f in range(0, 8, freq_pool):
+            box = grid[:, t : t + time_pool, f : f + freq_pool].reshape(2, -1, 3)
+            want.append((box.mean(axis=1, dtype=np.float64) + box.max(axis=1)) / 2)
+    assert relative_error(pooled, np.stack(want, axis=1)) < 1e-6
+
+
+def test_pooling_must_tile():
+    features = jnp.zeros((1, 512, 2))
+    with pytest.raises(ValueError, match="3 x 8 does not tile the 64 x 8 grid"):
+        pool_loa(features, time_pool=3, freq_pool=8)
+    with pytest.raises(ValueError, match="512 features do not lie on a grid of 32 x 8"):
+        pool_loa(features, time_pool=1, freq_pool=1, grid=(32, 8))
+
+
+# Conversion
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_conversion_is_a_bijection(name):
+    _, params, _, _ = stored(name)
+    tensors = cases.tensors(load(f"audiomae_{name}")[0])
+    back = rules.export(params, conversion.OFFICIAL, network="AudioMAE")
+    assert back.keys() == tensors.keys()
+    for key, x in tensors.items():
+        np.testing.assert_array_equal(back[key], x)
+
+
+def test_encoder_alone():
+    module, params, inputs, outputs = stored("swin")
+    tensors = cases.tensors(load("audiomae_swin")[0])
+    encoder = module.clone(decoder=None)
+    alone = rules.convert(tensors, conversion.ENCODER, expected(encoder), network="AudioMAE")
+    assert set(alone) < set(params)
+    alone, fbank = as_arrays((alone, inputs["fbank"]), jnp.float32)
+    assert (
+        relative_error(apply(encoder, alone, fbank, method="features"), outputs["features"]) < 1e-5
+    )
+
+
+def test_published_sizes():
+    for name, config in cases.PUBLISHED.items():
+        module = conversion.from_config(config)
+        shapes = jax.tree.leaves(expected(module))
+        assert sum(x.size for x in shapes) == cases.PARAMETERS[name]
+        assert module.grid == (64, 8)
+        assert module.averaged_blocks == 3  # blocks 9, 10 and 11
+        assert conversion.from_config(conversion.to_config(module)) == module
+    encoder = conversion.from_config({**cases.PUBLISHED["vit"], "decoder_mode": None})
+    shapes = jax.tree.leaves(expected(encoder))
+    assert sum(x.size for x in shapes) == cases.ENCODER_PARAMETERS
+    assert conversion.from_config(conversion.to_config(encoder)) == encoder
+
+
+@pytest.mark.parametrize("name", [*cases.PUBLISHED, None])
+def test_configuration_from_shapes(name):
+    config = cases.PUBLISHED.get(name, {**cases.PUBLISHED["vit"], "decoder_mode": None})
+    module = conversion.from_config(config)
+    tensors = rules.export(  # shapes without memory
+        jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), expected(module)),
+        conversion.OFFICIAL,
+        network="AudioMAE",
+    )
+    assert conversion.from_config(conversion.config_of(tensors)) == module
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_chans": 3}, "in_chans is 3; only 1 is supported"),
+        ({"use_custom_patch": True}, "use_custom_patch is True; only False is supported"),
+        ({"decoder_mode": 4}, "decoder_mode is 4; supported are 0, 1 and None"),
+        ({"no_shift": True}, "no_shift is True; only False is supported"),
+        (
+            {"contextual_depth": 11},
+            "contextual_depth is 11; with a depth of 12 supported are 0 to 10",
+        ),
+        ({"mlp_ratio": 2.5}, "mlp_ratio is 2.5; only whole numbers are supported"),
+        ({"windows": 4}, "unknown keys: windows"),
+    ],
+)
+def test_unsupported_configurations(change, message):
+    with pytest.raises(rules.ConversionError, match=message):
+        conversion.from_config({**cases.PUBLISHED["vit"], **change})
+
+
+def test_other_errors():
+    with pytest.raises(rules.ConversionError, match="3 blocks and 4 heads has no published form"):
+        conversion.to_config(cases.module("swin"))
+    with pytest.raises(
+        rules.ConversionError, match="not the weights of a pretrained AudioMAE: no cls"
+    ):
+        conversion.config_of({"fc_norm.weight": np.zeros(3)})
+    with pytest.raises(ValueError, match="decoder 'mvit' is none of 'vit', 'swin', None"):
+        expected(cases.module("vit", decoder="mvit"))
+    module = cases.module("vit")
+    with pytest.raises(ValueError, match=r"fbank is \(32, 32\), this network takes \(64, 32\)"):
+        jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32)))
+    block = blocks.SwinBlock(heads=2, grid=(6, 4))
+    with pytest.raises(ValueError, match="windows of 4 x 4 do not tile 6 x 4 patches"):
+        jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((1, 24, 8)))
