@@ -13,7 +13,7 @@ _TINY = {
     "heads": 4,
     "decoder_dim": 24,
     "decoder_heads": 4,
-    "decoder_depth": 3,  # of which the second is shifted
+    "decoder_depth": 2,  # of which the second is shifted
 }
 CASES = {"vit": {**_TINY, "decoder": "vit"}, "swin": {**_TINY, "decoder": "swin"}}
 

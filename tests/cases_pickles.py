@@ -1,4 +1,4 @@
-"""What the files of tests/golden/pickles hold: `torch.save` wrote them from these arrays (`make goldens`)."""
+"""What the files of tests/golden/pickles hold, which parity/goldens_pickles.py wrote."""
 
 import pathlib
 

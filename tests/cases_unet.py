@@ -87,33 +87,27 @@ _THREE = _TWO | {
     "down_block_types": ["DownBlock2D"] + ["CrossAttnDownBlock2D"] * 2,
     "up_block_types": ["CrossAttnUpBlock2D"] * 2 + ["UpBlock2D"],
 }
-_ATTENDED = {
+_ATTENDED = _TWO | {  # heads are of one width here
     "down_block_types": ["CrossAttnDownBlock2D"] * 2,
     "up_block_types": ["CrossAttnUpBlock2D"] * 2,
+    "attention_head_dim": [2, 4],
 }
 TINY = {
-    "base": BASE | _THREE | {"cross_attention_dim": [[None, 6, 10]] * 3},
-    "wide": BASE  # heads of one width, on two levels of different channels
-    | _TWO
-    | _ATTENDED
-    | {"cross_attention_dim": [[None, 6, 10]] * 2, "attention_head_dim": [2, 4]},
+    "base": BASE | _TWO | {"cross_attention_dim": [[None, 6, 10]] * 2, "layers_per_block": 2},
     "large": BASE
     | _TWO
     | {"cross_attention_dim": [[None, 6, 10, None]] * 2, "transformer_layers_per_block": 2},
-    "speech": BASE
-    | _TWO
-    | {"cross_attention_dim": [[None, 6]] * 2, "layers_per_block": 2},
+    "speech": BASE | _THREE | {"cross_attention_dim": [[None, 6]] * 3},
     "t5": BASE | _TWO | {"cross_attention_dim": [[None, 10]] * 2},
     "48k": BASE
-    | _TWO
+    | _ATTENDED
     | {"cross_attention_dim": [[None, None]] * 2, "in_channels": 2, "out_channels": 5}
     | {**_FILM, "projection_class_embeddings_input_dim": 12},
 }
-SIZES = {  # (time, freq) of latents: odd, even, the least, the published width
-    "base": (25, 4),
-    "wide": (12, 6),
+SIZES = {  # (time, freq) of latents: even, odd, the least
+    "base": (12, 6),
     "large": (7, 16),
-    "speech": (8, 4),
+    "speech": (25, 4),
     "t5": (1, 16),
     "48k": (9, 5),
 }

@@ -6,7 +6,6 @@ than 10 s at random, so that its embedding changes from call to call (their issu
 """
 
 from types import ModuleType
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ HOP = 480
 MELS = 64
 FRAMES = SAMPLES // HOP + 1
 
-_RANGE = {
+_BANDS = {
     "sample_rate": SAMPLE_RATE,
     "n_fft": N_FFT,
     "num_mels": MELS,
@@ -31,15 +30,12 @@ _RANGE = {
 }
 _FLOOR = 1e-10
 
-Padding = Literal["repeatpad", "repeat", "pad", "none"]
-Crop = Literal["start", "centre"]
-
 
 def clap_features(
     wave: Float[np.ndarray | Array, "*batch samples"],
     *,
-    padding: Padding = "repeatpad",
-    crop: Crop = "start",
+    padding: str = "repeatpad",
+    crop: str = "start",
 ) -> Float[np.ndarray | Array, "*batch frames 64"]:
     """10 log10 max(1e-10, Slaney-mel power spectrum), for models without fusion.
 
@@ -62,7 +58,7 @@ def clap_features(
 
 
 def clap_fusion_features(
-    wave: Float[np.ndarray | Array, "*batch samples"], *, padding: Padding = "repeatpad"
+    wave: Float[np.ndarray | Array, "*batch samples"], *, padding: str = "repeatpad"
 ) -> tuple[Float[np.ndarray | Array, "*batch 4 frames 64"], Bool[np.ndarray | Array, "*batch"]]:
     """(four spectrograms a clip, whether the clip is longer than they are), for models with fusion.
 
@@ -97,7 +93,7 @@ def _namespace(x: np.ndarray | Array) -> ModuleType:
 
 
 def _pad(
-    wave: Float[np.ndarray | Array, "*batch samples"], padding: Padding
+    wave: Float[np.ndarray | Array, "*batch samples"], padding: str
 ) -> Float[np.ndarray | Array, "*batch padded"]:
     """The clip filled up to 10 s; longer ones as they are."""
     samples = wave.shape[-1]
@@ -120,39 +116,39 @@ def _pad(
 def _log_mel(
     wave: Float[np.ndarray | Array, "*batch samples"], *, htk: bool
 ) -> Float[np.ndarray | Array, "*batch frames 64"]:
+    """In float64 for NumPy's arrays, in at least float32 for JAX's; given back in at least float32."""
     xp = _namespace(wave)
     dtype = xp.promote_types(wave.dtype, np.float32)
-    kind = dtype if xp is jnp else np.float64
+    wave = wave.astype(dtype if xp is jnp else np.float64)
     edges = [(0, 0)] * (wave.ndim - 1) + [(N_FFT // 2, N_FFT // 2)]
-    padded = xp.pad(wave.astype(kind), edges, mode="reflect")
-    starts = np.arange(0, padded.shape[-1] - N_FFT + 1, HOP)
+    padded = xp.pad(wave, edges, mode="reflect")
+    starts = np.arange(0, padded.shape[-1] - N_FFT + 1, HOP, dtype=np.int32)
+    frames = padded[..., starts[:, None] + np.arange(N_FFT, dtype=np.int32)]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    windowed = padded[..., starts[:, None] + np.arange(N_FFT)] * _lift(
-        xp, window, wave.ndim + 1, kind
-    )
-    spectrum = xp.fft.rfft(windowed)
+    spectrum = xp.fft.rfft(frames * _like(frames, window))
     power = spectrum.real**2 + spectrum.imag**2
-    bank = mel_filters(**_RANGE, htk=htk, normalise=not htk)
+    bank = mel_filters(**_BANDS, htk=htk, normalise=not htk)
     with jax.default_matmul_precision("highest"):
-        mel = xp.matmul(power, xp.asarray(bank, kind))
+        mel = xp.matmul(power, xp.asarray(bank, power.dtype))
     return (10 * xp.log10(xp.maximum(mel, _FLOOR))).astype(dtype)
 
 
-def _lift(xp: ModuleType, x: np.ndarray, ndim: int, dtype: type) -> np.ndarray | Array:
-    """`x` with leading axes up to `ndim`: nothing is broadcast by rank."""
-    return xp.asarray(x, dtype).reshape((1,) * (ndim - x.ndim) + x.shape)
+def _like(x: np.ndarray | Array, constant: np.ndarray) -> np.ndarray | Array:
+    """`constant` as an array of `x`'s kind, type and rank."""
+    ones = (1,) * (x.ndim - constant.ndim)
+    return _namespace(x).asarray(constant, x.dtype).reshape(ones + constant.shape)
 
 
 def _shrink(
     mel: Float[np.ndarray | Array, "*batch frames mels"], length: int
-) -> Float[np.ndarray | Array, "*batch {length} mels"]:
-    """Linear interpolation in time at the centres of `length` equal spans, without a low pass before it.
+) -> Float[np.ndarray | Array, "*batch length mels"]:
+    """Linear interpolation in time at the centres of `length` equal spans, with no low pass first.
 
-    So transformers does, and so did the torchvision that LAION trained with; today's smooths first.
+    So transformers does, and so did the torchvision that LAION trained with; today's has one.
     """
-    xp, frames = _namespace(mel), mel.shape[-2]
-    position = np.maximum((np.arange(length) + 0.5) * (frames / length) - 0.5, 0)
-    left = np.floor(position).astype(int)
+    frames = mel.shape[-2]
+    position = np.maximum((np.arange(length) + 0.5) * (frames / length) - 0.5, 0)[:, None]
+    left = np.floor(position[:, 0]).astype(np.int32)
     right = np.minimum(left + 1, frames - 1)
-    share = _lift(xp, (position - left)[:, None], mel.ndim, mel.dtype)
+    share = _like(mel, position - left[:, None])
     return mel[..., left, :] * (1 - share) + mel[..., right, :] * share

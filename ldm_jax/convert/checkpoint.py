@@ -93,7 +93,7 @@ def _unet_example(module: UNet, tokens: jax.Array, mask: jax.Array) -> tuple[Any
 
 
 def _clap_example(module: CLAP, tokens: jax.Array, mask: jax.Array) -> tuple[Any, ...]:
-    features = jnp.zeros((1, *((4,) if module.audio.fusion else ()), 101, module.audio.num_mels))
+    features = jnp.zeros((1, *((4,) if module.audio.fusion else ()), 8, module.audio.num_mels))
     return tokens, mask, features, jnp.zeros(1, bool) if module.audio.fusion else None
 
 

@@ -1,12 +1,13 @@
-"""Transcripts to phoneme ids, as AudioLDM 2's two speech checkpoints were trained with.
+"""Transcripts to phoneme ids for AudioLDM 2's speech checkpoints.
 
-Text becomes the International Phonetic Alphabet by espeak-ng, and each character of it a symbol of
-VITS (Kim et al., arXiv 2106.06103), with a stop symbol behind. The official code and diffusers
-differ in what they do to the text before, and to symbols that have no id:
+espeak-ng turns text into the International Phonetic Alphabet, each character of which is a symbol
+of VITS (Kim et al., arXiv 2106.06103), and a stop symbol ends the row. What comes before espeak-ng,
+and what becomes of a character that has no id (brackets, say), is done in one of two ways:
 
-    official:  unidecode, lower case, abbreviations in full; such a symbol becomes padding, id 0
-    diffusers: what `tokenizer_config.json` says, which is no change to English; such a symbol
-               becomes `unk_token`, or is left out where that has no id (diffusers fails there)
+* "official": Tacotron's "english_cleaners2" (ASCII, lower case, abbreviations in full); a character
+  without an id becomes padding.
+* "diffusers": what `tokenizer_config.json` tells `transformers.VitsTokenizer` to do; a character
+  without an id becomes the unknown token, or is left out if that has none (where transformers 4 fails).
 """
 
 import dataclasses
@@ -15,7 +16,6 @@ import os
 import pathlib
 import re
 import string
-import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -25,25 +25,25 @@ from ldm_jax.data.tokenizers import (
     Encoded,
     TokenizerError,
     max_length_of,
-    pad,
+    pad_rows,
     read_json,
     read_settings,
     token_text,
 )
 
-SYMBOLS = (  # the id of a symbol is its last position here: "'" stands here twice
+_SYMBOLS = (
     "_"
-    ';:,.!?¡¿—…"«»“” '
+    + ';:,.!?¡¿—…"«»“” '
     + string.ascii_uppercase
     + string.ascii_lowercase
     + "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
     + "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘'\N{COMBINING VERTICAL LINE BELOW}'ᵻ"
     + "♪☎☒☝⚠"
 )
-SYMBOL_IDS: Mapping[str, int] = types.MappingProxyType({s: i for i, s in enumerate(SYMBOLS)})
-PAD = 0
-STOP = 182  # ⚠
-MAX_LENGTH = 310  # for which AudioLDM 2 learned positions
+SYMBOL_IDS = {symbol: i for i, symbol in enumerate(_SYMBOLS)}  # the second "'" counts
+PAD = SYMBOL_IDS["_"]
+STOP = SYMBOL_IDS["⚠"]
+MAX_LENGTH = 310  # as many positions as AudioLDM 2 learned
 
 _ABBREVIATIONS = {  # in the order in which they are looked for
     "mrs": "misess",
@@ -69,58 +69,54 @@ _ABBREVIATIONS = {  # in the order in which they are looked for
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PhonemeTokenizer:
-    """How transcripts become phoneme ids. The defaults are AudioLDM 2's, which needs no files.
+    """How transcripts become phoneme ids. The defaults are AudioLDM 2's and need no files.
 
     Attributes:
-        preset: whose treatment of text and of unknown symbols, see above. "official" takes the
-            symbols and nothing else from the fields below.
-        symbols: ids by symbol; 0 is padding.
-        normalize: lower the case of characters that are not in `symbols`.
-        phonemize: False where transcripts are phonemes, or the alphabet of `symbols`, already.
-        add_blank: put padding between and around symbols.
-        unknown: id of a symbol that is not in `symbols`; None leaves it out.
-        special: further words whose case `normalize` keeps.
-        max_length: most ids a row.
+        preset: which of the two ways above; "official" reads no field but `symbols`, `max_length`.
+        symbols: id by symbol.
+        normalize: `normalize_text` first.
+        phonemize: False for transcripts that are spelt in `symbols` already.
+        add_blank: put padding before, between and behind the symbols.
+        unknown: id of a character that is no symbol; None leaves it out.
+        max_length: of a row.
     """
 
     preset: Literal["official", "diffusers"] = "official"
-    symbols: Mapping[str, int] = SYMBOL_IDS
+    symbols: Mapping[str, int] = dataclasses.field(default_factory=SYMBOL_IDS.copy)
     normalize: bool = True
     phonemize: bool = True
     add_blank: bool = False
     unknown: int | None = None
-    special: tuple[str, ...] = ()
     max_length: int = MAX_LENGTH
 
 
 def load_phoneme_tokenizer(folder: pathlib.Path) -> PhonemeTokenizer:
-    """The files of a `transformers.VitsTokenizer`, with the "diffusers" preset.
+    """The "diffusers" way with a `VitsTokenizer`'s vocab.json and tokenizer_config.json.
 
-    `dataclasses.replace(..., preset="official")` gives the official treatment of its symbols.
+    `dataclasses.replace(tokenizer, preset="official")` is the official way with the same symbols.
 
     Raises:
         TokenizerError: a file is missing, or asks for what is not supported.
     """
-    vocabulary = read_json(folder / "vocab.json")
-    supported = {"is_uroman": False, "padding_side": "right", "truncation_side": "right"}
-    config = read_settings(folder, supported)
-    if config.get("language") == "ron":  # of which VitsTokenizer replaces a letter
-        raise TokenizerError(f"{folder}: language is 'ron', which is not supported")
+    symbols = read_json(folder / "vocab.json")
+    config = read_settings(
+        folder, {"is_uroman": False, "padding_side": "right", "truncation_side": "right"}
+    )
+    if config.get("language") == "ron":  # the one language whose letters VitsTokenizer changes
+        raise TokenizerError(f"{folder}: the language 'ron' is not supported")
     pad_token = token_text(config.get("pad_token", "<pad>"))
-    if vocabulary.get(pad_token) != PAD:
+    if symbols.get(pad_token) != PAD:
         raise TokenizerError(
-            f"{folder}: the padding token is {pad_token!r} with id {vocabulary.get(pad_token)}; it "
-            "has to be the symbol of id 0"
+            f"{folder}: pad_token is {pad_token!r} with id {symbols.get(pad_token)}; it has to be "
+            f"the symbol of id {PAD}"
         )
-    unknown = token_text(config.get("unk_token", "<unk>"))
     return PhonemeTokenizer(
         preset="diffusers",
-        symbols=vocabulary,
+        symbols=symbols,
         normalize=config.get("normalize", True),
         phonemize=config.get("phonemize", True),
         add_blank=config.get("add_blank", True),
-        unknown=vocabulary.get(unknown),
-        special=(pad_token, unknown),
+        unknown=symbols.get(token_text(config.get("unk_token", "<unk>"))),
         max_length=max_length_of(config) or MAX_LENGTH,
     )
 
@@ -128,35 +124,105 @@ def load_phoneme_tokenizer(folder: pathlib.Path) -> PhonemeTokenizer:
 def phoneme_ids(
     transcripts: Sequence[str], tokenizer: PhonemeTokenizer, length: int | None = None
 ) -> Encoded:
-    """Ids of `transcripts`, a row each, with the stop symbol behind and zeros from there on.
+    """A row of phonemes a transcript, the stop symbol, and padding.
 
-    In a row that is full there is no stop symbol. As in the official code, the mask is as long as
-    a row has ids other than 0, so that each unknown symbol takes one away at the end; as in
-    diffusers, the stop symbol takes the place of the first 0.
+    A row that phonemes fill has no stop symbol. Two habits of the peers show where padding stands
+    among the phonemes, be it for unknown characters or by `add_blank`: the official mask is as long
+    as a row has other ids, and so ends too early; diffusers puts the stop symbol in place of the
+    first padding.
 
     Args:
-        transcripts: what is to be spoken.
-        tokenizer: see there.
-        length: of the rows; None is `tokenizer.max_length`.
+        transcripts: what is to be spoken; "" is a stop symbol alone.
+        tokenizer: how.
+        length: of all rows; None is `tokenizer.max_length`.
 
     Returns:
-        Rows of `length`, and for each the phonemes that found no room.
+        ids, mask and the phonemes that each row had no room for.
 
     Raises:
-        TokenizerError: espeak-ng cannot be loaded.
+        TokenizerError: espeak-ng is not installed.
     """
     length = tokenizer.max_length if length is None else length
-    encode = {"official": _official, "diffusers": _diffusers}[tokenizer.preset]
-    rows, cut = [], []
-    for transcript in transcripts:
-        symbols, ids = encode(transcript, tokenizer)
-        rows.append(ids[:length])
-        cut.append("".join(symbols[length:]))
-    encoded = pad(rows, PAD, length=length, cut=cut)
+    spell = _spell_official if tokenizer.preset == "official" else _spell_diffusers
+    spelt = [spell(transcript, tokenizer) for transcript in transcripts]
+    encoded = pad_rows(
+        [[i for _, i in row[:length]] for row in spelt],
+        PAD,
+        length=length,
+        cut=["".join(symbol for symbol, _ in row[length:]) for row in spelt],
+    )
     if tokenizer.preset == "official":
         spoken = (encoded.ids != PAD).sum(axis=1, keepdims=True)
         return encoded._replace(mask=np.arange(length)[None, :] < spoken)
     for ids, mask in zip(encoded.ids, encoded.mask, strict=True):
-        zeros = np.flatnonzero(ids == PAD)[:1]
-        ids[zeros], mask[zeros] = STOP, True
+        first = np.flatnonzero(ids == PAD)[:1]
+        ids[first], mask[first] = STOP, True
     return encoded
+
+
+def _spell_official(text: str, tokenizer: PhonemeTokenizer) -> list[tuple[str, int]]:
+    phonemes = to_phonemes(clean_english(re.sub(r"<.*?>", "", text)))
+    return [(s, tokenizer.symbols.get(s, PAD)) for s in phonemes] + [("", STOP)]
+
+
+def _spell_diffusers(text: str, tokenizer: PhonemeTokenizer) -> list[tuple[str, int]]:
+    if tokenizer.normalize:
+        text = normalize_text(text, tokenizer.symbols)
+    if tokenizer.phonemize:
+        text = to_phonemes(text)
+    elif tokenizer.normalize:
+        text = "".join(s for s in text if s in tokenizer.symbols).strip()
+    ids = [(s, tokenizer.symbols.get(s, tokenizer.unknown)) for s in text]
+    spelt = [(s, i) for s, i in ids if i is not None]
+    if not tokenizer.add_blank:
+        return spelt
+    return [("", PAD), *(pair for found in spelt for pair in (found, ("", PAD)))]
+
+
+def clean_english(text: str) -> str:
+    """ASCII in lower case, abbreviated titles in full: "Dr. Smith" is "doctor smith"."""
+    from unidecode import unidecode
+
+    text = unidecode(text).lower()
+    for short, full in _ABBREVIATIONS.items():
+        text = re.sub(rf"\b{short}\.", full, text)
+    return text
+
+
+def normalize_text(text: str, symbols: Mapping[str, int]) -> str:
+    """`text` in lower case but for what is in `symbols`, the first of which that fits is taken."""
+    words = "|".join(re.escape(symbol) for symbol in symbols if symbol)
+    return re.sub(f"({words})|.", lambda m: m[1] or m[0].lower(), text, flags=re.DOTALL)
+
+
+def to_phonemes(text: str) -> str:
+    """American English in IPA with stress marks, its punctuation kept, on one line.
+
+    Raises:
+        TokenizerError: espeak-ng is not installed.
+    """
+    return re.sub(r"\s+", " ", _espeak()(text))
+
+
+@functools.cache
+def _espeak() -> Callable[[str], str]:
+    """`phonemize` on the espeak-ng of a wheel, or on that of PHONEMIZER_ESPEAK_LIBRARY."""
+    try:
+        import espeakng_loader
+        import phonemizer
+        from phonemizer.backend.espeak.wrapper import EspeakWrapper
+    except ImportError as error:
+        raise TokenizerError(
+            f"speech needs phonemizer and espeakng-loader ({error}): pip install them"
+        ) from None
+    if "PHONEMIZER_ESPEAK_LIBRARY" not in os.environ:
+        EspeakWrapper.set_library(espeakng_loader.get_library_path())
+        EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
+    return functools.partial(
+        phonemizer.phonemize,
+        language="en-us",
+        backend="espeak",
+        strip=True,
+        preserve_punctuation=True,
+        with_stress=True,
+    )

@@ -57,9 +57,8 @@ class TextTokenizer:
 
         Args:
             texts: any strings, "" too.
-            max_length: most tokens a row, special ones included, e.g. 128 for T5 in AudioLDM 2; None
-                is the tokeniser's own. Of a longer text the first tokens are taken, and its special
-                tokens stay around them.
+            max_length: most tokens a row, special ones included; None is the tokeniser's own. Of a
+                longer text the first tokens are taken, with the special tokens around them.
             pad_to: rows are at least this long.
 
         Raises:
@@ -71,7 +70,7 @@ class TextTokenizer:
             tokens, rest = self._encode(text, max_length)
             rows.append(tokens)
             cut.append(rest)
-        return pad(rows, self.pad_id, length=max([pad_to, *map(len, rows)]), cut=cut)
+        return pad_rows(rows, self.pad_id, length=max([pad_to, *map(len, rows)]), cut=cut)
 
     def _encode(self, text: str, max_length: int | None) -> tuple[list[int], str]:
         special = self.backend.num_special_tokens_to_add(is_pair=False)
@@ -86,7 +85,7 @@ class TextTokenizer:
         return self.backend.post_process(content).ids, rest
 
 
-def pad(
+def pad_rows(
     rows: Sequence[Sequence[int]], pad_id: int, *, length: int, cut: Sequence[str]
 ) -> Encoded:
     """Rows of ids filled up with `pad_id` to `length`."""
@@ -102,7 +101,8 @@ def load_tokenizer(folder: pathlib.Path) -> TextTokenizer:
     """The tokeniser of RoBERTa or T5 in `folder`.
 
     Read are `tokenizer.json`, or else `spiece.model` (T5), or `vocab.json` and `merges.txt`
-    (RoBERTa); `model_max_length` and `pad_token` of `tokenizer_config.json`.
+    (RoBERTa); and of `tokenizer_config.json` the `model_max_length` and
+    `pad_token`.
 
     Raises:
         TokenizerError: none of these files, a file that is no such file, or an unsupported setting.
@@ -121,13 +121,14 @@ def load_tokenizer(folder: pathlib.Path) -> TextTokenizer:
 
 
 def read_settings(folder: pathlib.Path, supported: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `tokenizer_config.json`, {} where there is none.
+    """`tokenizer_config.json`, and what only `special_tokens_map.json` says; {} without files.
 
     Raises:
         TokenizerError: not JSON, or a key of `supported` with another value.
     """
-    path = folder / "tokenizer_config.json"
-    config = read_json(path) if path.exists() else {}
+    path, special = folder / "tokenizer_config.json", folder / "special_tokens_map.json"
+    config = read_json(special) if special.exists() else {}
+    config |= read_json(path) if path.exists() else {}
     for key, value in supported.items():
         if config.get(key) not in (None, value):
             raise TokenizerError(f"{path}: {key} is {config[key]!r}; supported is {value!r}")
@@ -172,9 +173,17 @@ def _read_backend(folder: pathlib.Path) -> tokenizers.Tokenizer:
     by_file = {"spiece.model": "T5TokenizerFast", "merges.txt": "RobertaTokenizerFast"}
     for name, kind in by_file.items():
         if (folder / name).exists():
-            import transformers  # seconds, so only here
-
-            return getattr(transformers, kind).from_pretrained(folder).backend_tokenizer
+            return _read_by_transformers(folder, kind)
     raise TokenizerError(
         f"{folder} has no tokeniser: one of tokenizer.json, {', '.join(by_file)} is needed"
     )
+
+
+def _read_by_transformers(folder: pathlib.Path, kind: str) -> tokenizers.Tokenizer:
+    try:
+        import transformers
+    except ImportError:
+        raise TokenizerError(
+            f"{folder} has no tokenizer.json, which transformers would build: pip install it"
+        ) from None
+    return getattr(transformers, kind).from_pretrained(folder).backend_tokenizer

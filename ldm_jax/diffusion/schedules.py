@@ -102,7 +102,7 @@ def cosine(*, offset: float = 0.008, max_beta: float = 0.999, train_steps: int =
 SCHEDULES = {"scaled_linear": scaled_linear, "linear": linear, "cosine": cosine}
 
 
-def schedule(name: str, **options: float) -> Schedule:
+def schedule(name: str, **options: float | int) -> Schedule:
     """The discrete schedule of that name; the options are its function's.
 
     Raises:

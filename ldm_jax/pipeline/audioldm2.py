@@ -69,7 +69,7 @@ class AudioLDM2:
         self.networks = Networks(**{name: module for name, module in networks.items() if name in USED})
         self.mesh = mesh
         self.params = place_params(checkpoint.params, mesh, self.dtype)
-        self.tokenizers = Tokenizers.load(checkpoint.tokenizers)
+        self.tokenizers = Tokenizers.load(list(networks), checkpoint.tokenizers)
 
     @classmethod
     def from_pretrained(

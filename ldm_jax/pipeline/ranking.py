@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 from jaxtyping import Array, Float
 
-from ldm_jax.audio.clap_features import Padding, clap_features, clap_fusion_features
+from ldm_jax.audio.clap_features import clap_features, clap_fusion_features
 from ldm_jax.pipeline.conditioning import Tokens, encode_clap
 from ldm_jax.pipeline.networks import AllParams, Networks
 
@@ -35,7 +35,7 @@ def score(
     audio: Float[np.ndarray, "rows samples"],
     sample_rate: int,
     *,
-    padding: Padding,
+    padding: str,
 ) -> Float[np.ndarray, "prompts candidates"]:
     """Cosine of every clip with its prompt; rows of `audio` are candidates of the first prompt, then of the next.
 

@@ -1,7 +1,5 @@
 """CLAP's features: against golden outputs of transformers' extractor, librosa, and each other."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import librosa
@@ -16,15 +14,15 @@ from tests.golden import load, random_array, relative_error
 
 @pytest.mark.parametrize("name", cases.CLIPS)
 def test_golden(name):
-    """float32 bounds: the peer rounds its spectrum to complex64."""
+    """The peer rounds to float32, also the places that it interpolates at."""
     _, outputs = load("clap_features")
     wave, padding = cases.clip(name), cases.CLIPS[name][1]
     ours = clap_features(wave, padding=padding)
     assert ours.shape == (FRAMES, 64)
-    assert relative_error(ours[cases.KEPT_FRAMES], outputs[f"{name}_plain"]) < 1e-6
+    assert relative_error(ours[cases.KEPT_FRAMES], outputs[f"{name}_plain"]) < 1e-5
     fused, longer = clap_fusion_features(wave, padding=padding)
     assert fused.shape == (4, FRAMES, 64)
-    assert relative_error(fused[:, cases.KEPT_FRAMES], outputs[f"{name}_fused"]) < 1e-6
+    assert relative_error(fused[:, cases.KEPT_FRAMES], outputs[f"{name}_fused"]) < 1e-5
     assert bool(longer) == bool(outputs[f"{name}_longer"])
 
 
@@ -85,16 +83,12 @@ def test_compiled_equals_numpy(samples, dtype, bound):
 
 
 def test_gradient():
-    """Along a direction, of the compiled features' sum of squares: against the difference quotient."""
+    """Of the compiled features' sum of squares along a direction: the difference quotient."""
     wave, step = 0.1 * random_array("wave", (4_000,)), 1e-4 * random_array("step", (4_000,))
-
-    @functools.partial(jax.jit, static_argnums=())
-    def energy(x):
-        return jnp.sum(clap_features(x, padding="none") ** 2)
-
+    energy = jax.jit(lambda x: jnp.sum(clap_features(x, padding="none") ** 2))
     with jax.enable_x64(True):
-        slope = jax.jvp(energy, (jnp.asarray(wave),), (jnp.asarray(step),))[1]
-        quotient = (energy(wave + 1e-3 * step) - energy(wave - 1e-3 * step)) / 2e-3
+        slope = float(jax.jvp(energy, (jnp.asarray(wave),), (jnp.asarray(step),))[1])
+        quotient = float(energy(wave + 1e-3 * step) - energy(wave - 1e-3 * step)) / 2e-3
     assert abs(slope - quotient) < 1e-5 * abs(quotient)
 
 

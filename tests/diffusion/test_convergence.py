@@ -52,17 +52,16 @@ def test_order_on_a_dense_schedule(sampler, expected):
     assert abs(np.log2(errors[0] / errors[1]) - expected) < 0.05
 
 
-@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("sampler", "eta"), [("ddim", 1.0), *((sampler, 0.0) for sampler in samplers.SAMPLERS)]
+)
 def test_moments(sampler, eta):
     """Standard normal noise becomes N(MEAN, STD^2).
 
     With this denoiser the whole run is affine in the initial noise and in every call's noise, so
     its mean and variance follow exactly from its response to zero and to each unit of noise.
     """
-    if eta and not samplers.SAMPLERS[sampler].eta:
-        pytest.skip("has no eta")
-    plan = samplers.plan(sampler, SCHEDULE, steps=100, spacing="trailing", eta=eta)
+    plan = samplers.plan(sampler, SCHEDULE, steps=500, spacing="trailing", eta=eta)
     impulses = np.eye(plan.calls + 2)[1:].reshape(plan.calls + 1, plan.calls + 2, 1)
     noise = impulses[1:] if plan.stochastic else None
     z = impulses[0] * plan.init_noise_sigma
@@ -70,17 +69,21 @@ def test_moments(sampler, eta):
     mean, response = sample[0], sample[1:] - sample[0]
     assert plan.stochastic == bool(eta or sampler in ("euler-ancestral", "dpmsolver++-sde"))
     assert (np.abs(response[1:]) > 0).any() == plan.stochastic
-    # What is left is mostly DDIM's first order, and the trace of noise it and PNDM end with.
-    assert abs(mean - gaussian.MEAN) < 0.01
-    assert abs(np.linalg.norm(response) / gaussian.STD - 1) < 0.03
+    # The schedule ends short of pure noise, and a deterministic sampler remembers what is missing.
+    first = grids.level_at(SCHEDULE, int(plan.timesteps[0]))
+    expected = gaussian.MEAN if plan.stochastic else gaussian.flow(np.zeros(()), first, grids.CLEAN)
+    assert abs(mean - expected) < 1e-3
+    first_order = sampler in ("ddim", "euler", "euler-ancestral")
+    assert abs(np.linalg.norm(response) / gaussian.STD - 1) < (0.03 if first_order else 0.01)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", "official"])
-@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+@pytest.mark.parametrize("sampler", [name for name in samplers.SAMPLERS if name != "pndm"])
 def test_predictions_are_equivalent(sampler, spacing):
-    """A network that predicts x0 or v samples the same as the one it was converted from."""
-    if sampler == "pndm":
-        pytest.skip("combines raw outputs, so that v differs from eps; has no x0")
+    """A network that predicts x0 or v samples the same as the one it was converted from.
+
+    Not with pndm, which combines raw outputs of several levels.
+    """
     ours = {}
     for prediction in ("eps", "x0", "v"):
         plan = samplers.plan(sampler, SCHEDULE, steps=10, spacing=spacing, prediction=prediction)

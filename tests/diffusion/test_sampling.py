@@ -13,7 +13,8 @@ from tests.golden import random_array, relative_error
 
 SCHEDULE = schedules.scaled_linear()
 SHAPE = (3, 4, 2, 5)
-STOCHASTIC = ["ddim", "euler-ancestral", "dpmsolver++-sde"]
+# Two programs, or two shapes, may round differently; another noise would differ by about 1.
+SAME = 2e-6
 
 
 def denoiser(latents, timestep, extra):
@@ -22,6 +23,7 @@ def denoiser(latents, timestep, extra):
 
 
 run = jax.jit(functools.partial(sampling.sample, denoiser))
+draw = jax.jit(sampling.normal_per_clip, static_argnums=(2, 3))
 run_segment = jax.jit(functools.partial(sampling.sample_segment, denoiser))
 
 
@@ -52,43 +54,43 @@ def test_segments_equal_the_whole(sampler):
     keys = jax.random.split(jax.random.key(0), SHAPE[0])
     extras = jnp.linspace(-0.5, 0.5, plan.calls)
     whole = run(plan, initial(), keys=keys, extras=extras)
-    carry, n = sampling.init(plan, initial()), 4
+    carry, n = sampling.init(plan, initial()), 3
     for start in range(0, plan.calls, n):
         part = slice(start, start + n)
         carry = run_segment(plan.segment(start, start + n), carry, keys=keys, extras=extras[part])
-    np.testing.assert_array_equal(sampling.latents_of(carry), whole)
-    assert relative_error(run(plan, initial(), keys=keys), whole) > 1e-3, "extras have no effect"
+    assert relative_error(sampling.latents_of(carry), whole) < SAME
+    assert relative_error(run(plan, initial(), keys=keys, extras=0 * extras), whole) > 1e-3
 
 
-@pytest.mark.parametrize("sampler", STOCHASTIC)
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++-sde"])
 def test_a_clip_does_not_depend_on_its_batch(sampler):
     plan = noisy_plan(sampler)
     keys = jax.random.split(jax.random.key(1), SHAPE[0])
     together = run(plan, initial(), keys=keys)
     alone = [run(plan, initial()[i : i + 1], keys=keys[i : i + 1]) for i in range(SHAPE[0])]
-    np.testing.assert_array_equal(together, jnp.concatenate(alone))
+    assert relative_error(together, jnp.concatenate(alone)) < SAME
     # The same clip twice differs only by its key, and every call draws anew.
     twins = jnp.stack([initial()[0]] * 3)
     a, b, c = run(plan, twins, keys=keys[jnp.array([0, 1, 0])])
-    np.testing.assert_array_equal(a, c)
+    assert relative_error(a, c) < SAME
     assert relative_error(a, b) > 0.01
 
 
 def test_noise_of_calls():
     """Independent between calls and clips, and what `call_noise` would have given."""
     keys = jax.random.split(jax.random.key(2), 4)
-    drawn = np.stack(
-        [sampling.normal_per_clip(keys, index, (2000,), jnp.float32) for index in range(4)]
-    )
+    drawn = np.stack([draw(keys, index, (2000,), jnp.float32) for index in range(4)])
     correlation = np.corrcoef(drawn.reshape(16, 2000))
     np.testing.assert_allclose(correlation, np.eye(16), atol=0.1)
     plan = noisy_plan("euler-ancestral")
     noise = jnp.stack(
-        [sampling.normal_per_clip(keys[:3], index, SHAPE[1:], jnp.float32) for index in plan.index]
+        [
+            sampling.normal_per_clip(keys[:3], int(index), SHAPE[1:], jnp.float32)
+            for index in plan.index
+        ]
     )
-    np.testing.assert_array_equal(
-        run(plan, initial(), keys=keys[:3]), run(plan, initial(), call_noise=noise)
-    )
+    ours = run(plan, initial(), keys=keys[:3])
+    assert relative_error(ours, run(plan, initial(), call_noise=noise)) < SAME
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "unipc"])
@@ -99,7 +101,7 @@ def test_one_device_or_eight(sampler):
     over = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     spread = run(plan, jax.device_put(noise, over), keys=jax.device_put(keys, over))
     assert spread.sharding.is_equivalent_to(over, 3)
-    np.testing.assert_array_equal(spread, run(plan, noise, keys=keys))
+    assert relative_error(spread, run(plan, noise, keys=keys)) < SAME
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 3, 4, 5)])
@@ -108,7 +110,7 @@ def test_latents_of_any_rank(shape):
     plan = samplers.plan("lms", SCHEDULE, steps=5)
     noise = initial(shape)
     flat = run(plan, noise.reshape(2, -1))
-    np.testing.assert_array_equal(run(plan, noise), flat.reshape(shape))
+    assert relative_error(run(plan, noise), flat.reshape(shape)) < SAME
 
 
 def test_half_precision_outputs_and_noise():
@@ -126,7 +128,7 @@ def test_half_precision_outputs_and_noise():
     ours = jax.jit(functools.partial(sampling.sample, half))(plan, noise)
     expected = jax.jit(functools.partial(sampling.sample, rounded))(plan, noise.astype(jnp.float32))
     assert ours.dtype == jnp.float32
-    np.testing.assert_array_equal(ours, expected)
+    assert relative_error(ours, expected) < SAME
 
 
 def test_float64():

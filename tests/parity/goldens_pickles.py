@@ -1,4 +1,4 @@
-"""Writes tests/golden/pickles with PyTorch itself, so that tests without PyTorch read real files."""
+"""Writes tests/golden/pickles with PyTorch, so that tests without it read real files."""
 
 import argparse
 import collections
