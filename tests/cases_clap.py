@@ -80,18 +80,21 @@ _TINY_TEXT = _TEXT | {
     "pad_token_id": 3,
     "layer_norm_eps": 1e-3,
 }
-_TINY_AUDIO = _AUDIO | {  # grids of 16, 8 and 4 places: shifted windows in the first, none in the last
-    "projection_dim": 16,
-    "hidden_size": 64,
-    "patch_embeds_hidden_size": 16,
-    "depths": [2, 1, 2],
-    "num_attention_heads": [1, 2, 4],
-    "window_size": 4,
-    "spec_size": 64,
-    "num_mel_bins": 16,
-    "mlp_ratio": 2.0,
-    "layer_norm_eps": 1e-3,
-}
+_TINY_AUDIO = (
+    _AUDIO
+    | {  # grids of 16, 8 and 4 places: shifted windows in the first, none in the last
+        "projection_dim": 16,
+        "hidden_size": 64,
+        "patch_embeds_hidden_size": 16,
+        "depths": [2, 1, 2],
+        "num_attention_heads": [1, 2, 4],
+        "window_size": 4,
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "mlp_ratio": 2.0,
+        "layer_norm_eps": 1e-3,
+    }
+)
 TINY = {
     "plain": _CLAP
     | {
@@ -116,7 +119,9 @@ def inputs(config: dict) -> dict[str, np.ndarray]:
     mask = np.arange(20)[None, :] < lengths[:, None]
     frames = FRAMES["tiny" if audio["spec_size"] < 256 else "published"]
     channels = (4,) if audio["enable_fusion"] else ()
-    features = random_array("features", (3, *channels, frames, audio["num_mel_bins"]))
+    mels = audio["num_mel_bins"]
+    features = random_array("features", (3, *channels, frames, mels))
+    features += random_array("envelopes", (3, *(1 for _ in channels), 1, mels))  # clips differ
     return {
         "token_ids": np.where(mask, ids, text["pad_token_id"]).astype(np.int32),
         "mask": mask,
@@ -200,4 +205,6 @@ def clip(name: str) -> np.ndarray:
     """Noise that fades in and out, so that places differ, over a hum."""
     time = np.arange(CLIPS[name][0]) / 48_000
     noise = random_array(name, time.shape) * np.sin(time) ** 2
-    return (0.1 * noise + 0.01 * np.sin(2 * np.pi * 440 * time)).astype(np.float32).astype(np.float64)
+    return (
+        (0.1 * noise + 0.01 * np.sin(2 * np.pi * 440 * time)).astype(np.float32).astype(np.float64)
+    )

@@ -1,8 +1,9 @@
 """What CLAP hears: log-mel spectrograms of 10 s at 48 kHz.
 
-Both functions take NumPy arrays, computing in float64, and JAX arrays, inside a compiled program and differentiable.
-They follow `transformers.ClapFeatureExtractor` and LAION's `get_audio_features`, except that those crop a clip of more
-than 10 s at random, so that its embedding changes from call to call (their issue 166). Here the crop is fixed.
+Both functions take NumPy arrays, computing in float64, and JAX arrays, inside a compiled program if
+need be, and differentiably. They follow `transformers.ClapFeatureExtractor` and LAION's
+`get_audio_features`, but for one thing: those crop a clip of more than 10 s at random, so that its
+embedding changes from call to call (LAION-AI/CLAP issue 166). Here the crop is fixed.
 """
 
 from types import ModuleType
@@ -39,13 +40,15 @@ def clap_features(
 ) -> Float[np.ndarray | Array, "*batch frames 64"]:
     """10 log10 max(1e-10, Slaney-mel power spectrum), for models without fusion.
 
-    Windows of 1024 samples (periodic Hann) every 480, the clip reflected at its ends: 1001 frames for 10 s.
+    Windows of 1024 samples (periodic Hann) every 480, the clip reflected at its ends: 1001 frames
+    for 10 s.
 
     Args:
         wave: mono clips at 48 kHz.
-        padding: of clips below 10 s. "repeatpad": as often as the clip fits in whole, then silence (transformers'
-            default, and LAION's). "repeat": over and over until 10 s are full. "pad": silence alone. "none": fewer
-            frames, which the model stretches (the official AudioLDM 2, which ranks its candidates so).
+        padding: of clips below 10 s. "repeatpad": as often as the clip fits in whole, then silence
+            (the default of transformers and of LAION). "repeat": over and over until 10 s are full.
+            "pad": silence alone. "none": fewer frames, which the model stretches (the official
+            AudioLDM 2, in ranking its candidates).
         crop: which 10 s of a longer clip: its "start" (the official AudioLDM 2) or its "centre".
 
     Raises:
@@ -62,11 +65,12 @@ def clap_fusion_features(
 ) -> tuple[Float[np.ndarray | Array, "*batch 4 frames 64"], Bool[np.ndarray | Array, "*batch"]]:
     """(four spectrograms a clip, whether the clip is longer than they are), for models with fusion.
 
-    As `clap_features`, but on the HTK mel scale with triangles of height 1. A clip of more than 1001 frames becomes
-    its whole spectrogram, linearly shrunk to 1001 frames, and three stretches of 1001 frames. The stretches that
-    would fit are parted into thirds by their start, and of these the earliest, the middle and the last one are taken
-    (the peers draw one from each third). Any other clip becomes four copies, and is not longer. Transformers declares
-    one of a batch of short clips longer at random; LAION in evaluation does not.
+    As `clap_features`, but on the HTK mel scale with triangles of height 1. A clip of more than
+    1001 frames becomes its whole spectrogram, linearly shrunk to 1001, and three stretches of it.
+    All stretches of 1001 frames are parted into thirds by their start; the first of the first
+    third, the middle one of the second and the last of the third are taken, where the peers draw
+    from each. Any other clip becomes four copies and is not longer. (In a batch without a longer
+    clip transformers declares a random one longer; LAION, in evaluation, does not.)
 
     Raises:
         ValueError: as `clap_features`.

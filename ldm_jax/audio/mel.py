@@ -17,10 +17,10 @@ def mel_filters(
     htk: bool = False,
     normalise: bool = True,
 ) -> Float[np.ndarray, "bins mels"]:
-    """Weights of the spectrum's n_fft / 2 + 1 bins in each mel band: `spectrum @ weights` is the mel spectrum.
+    """Weights of the n_fft / 2 + 1 bins in each band: `spectrum @ weights` is the mel spectrum.
 
-    The banks are librosa's, the definition that all published checkpoints go back to. They are built once: the import
-    of librosa alone takes a second.
+    The banks are librosa's, the definition that all published checkpoints go back to. Each is built
+    once, and librosa, whose import takes seconds, only for the first.
 
     Args:
         sample_rate: in Hz.

@@ -1,10 +1,11 @@
-"""CLAP: `transformers`' config.json and LAION's variants; the tables of their names are passed on from `clap_tables`.
+"""CLAP: `transformers`' config.json, LAION's variants, and (from `clap_tables`) the names of both.
 
-The official AudioLDM 2 checkpoints hold LAION's names behind "clap.model." and other prefixes, which the caller strips.
+The official AudioLDM 2 checkpoints hold LAION's names behind "clap.model." and other prefixes,
+which the caller strips.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,9 @@ _ONLY_AUDIO = {
 }
 
 
+_LAION_SIZES = {"tiny": (96, 6), "base": (128, 12), "large": (256, 12)}  # width, third depth
+
+
 def from_config(config: Mapping[str, Any]) -> CLAP:
     """The network that a config.json of `ClapModel` describes.
 
@@ -143,14 +147,13 @@ def to_config(module: CLAP) -> dict[str, Any]:
     }
 
 
-def laion_config(
-    variant: Literal["tiny", "base", "large"], *, fusion: bool = False
-) -> dict[str, Any]:
-    """The config, in `transformers`' words, of LAION's "HTSAT-`variant`" with RoBERTa.
+def laion_config(variant: str, *, fusion: bool = False) -> dict[str, Any]:
+    """The config, in `transformers`' words, of LAION's HTSAT-tiny, -base or -large with RoBERTa.
 
-    AudioLDM 2 has "base" without fusion. The epsilon is that of roberta-base, which LAION's code loads.
+    AudioLDM 2 has "base" without fusion. The text tower's epsilon is that of roberta-base, which
+    LAION's code loads.
     """
-    width, third = {"tiny": (96, 6), "base": (128, 12), "large": (256, 12)}[variant]
+    width, third = _LAION_SIZES[variant]
     tower = HTSAT(embed_dim=width, depths=(2, 2, third, 2), fusion=fusion)
     return to_config(CLAP(text=RoBERTa(layer_norm_eps=1e-5), audio=tower))
 
@@ -159,25 +162,22 @@ def laion_config_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """`laion_config` of a file in LAION's layout, told by its tensors.
 
     Raises:
-        ConversionError: no patch embedding of a known width, or none of the four-spectrogram kind of fusion.
+        ConversionError: no patch embedding, or one of another width or kind of fusion.
     """
-    names = {name.removeprefix("module."): name for name in tensors}
-    patches = names.get("audio_branch.patch_embed.proj.weight")
-    shape = None if patches is None else tuple(tensors[patches].shape)
-    variants = {
-        (width, 1, 4, 4): variant
-        for variant, width in (("tiny", 96), ("base", 128), ("large", 256))
-    }
-    if shape not in variants:
-        raise ConversionError(
-            f"audio_branch.patch_embed.proj.weight is {shape or 'missing'}; an HTSAT has one of {list(variants)}"
-        )
-    fusion = "audio_branch.patch_embed.mel_conv2d.weight" in names
-    return laion_config(variants[shape], fusion=fusion)
+    patches, parts = (f"audio_branch.patch_embed.{x}.weight" for x in ("proj", "mel_conv2d"))
+    shapes = {name.removeprefix("module."): tensors[name].shape for name in tensors}
+    shape = tuple(shapes.get(patches, ()))
+    for variant, (width, _) in _LAION_SIZES.items():
+        if shape == (width, 1, 4, 4):
+            return laion_config(variant, fusion=parts in shapes)
+    widths = ", ".join(str(width) for width, _ in _LAION_SIZES.values())
+    raise ConversionError(
+        f"{patches} is {shape or 'missing'}; supported is (width, 1, 4, 4), width one of {widths}"
+    )
 
 
 def buffers(module: CLAP) -> dict[str, np.ndarray]:
-    """Constants that `ClapModel` stores beside its parameters: with them, exported weights load strictly."""
+    """Constants that `ClapModel` stores beside its parameters, and strict loading asks for."""
     ids = np.arange(module.text.max_position_embeddings)[None]
     constants = {"position_ids": ids, "token_type_ids": np.zeros_like(ids)}
     constants = {f"text_model.embeddings.{name}": x for name, x in constants.items()}

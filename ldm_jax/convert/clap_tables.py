@@ -108,7 +108,7 @@ def _laion_blocks() -> _Rules:
 
 
 def _heads(first: str, second: str) -> _Rules:
-    """Projections, whose two layers are called `first` and `second`, and the scales of the logits."""
+    """Projections, with the names of their two layers, and the scales of the logits."""
     towers = ("text_projection", "audio_projection")
     return (
         *(rule for x in towers for rule in _linear(f"{x}.{first}", f"{x}/linear1")),
@@ -139,8 +139,8 @@ LAION = Table(
     ),
     ignored=(
         "text_branch.embeddings.{buffer:word}_ids",
-        "audio_branch.spectrogram_extractor.{rest:any}",  # Fourier matrix and mel filters, which
-        "audio_branch.logmel_extractor.{rest:any}",  # training left as ldm_jax.audio.clap_features has them
+        "audio_branch.spectrogram_extractor.{rest:any}",  # the Fourier matrix and the mel filters
+        "audio_branch.logmel_extractor.{rest:any}",  # are fixed: ldm_jax.audio.clap_features
         "audio_branch.tscam_conv.{rest:any}",  # heads for AudioSet's classes
         "audio_branch.head.{rest:any}",
         "{tower:word}_transform.{rest:any}",  # heads of the contrastive training

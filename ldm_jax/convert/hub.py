@@ -10,14 +10,15 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from ldm_jax.convert.lazy import CheckpointError
 
-_ID = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
 _FILES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json")
 _OTHER_FRAMEWORKS = (".msgpack", ".h5", ".ot", ".onnx", ".onnx_data", ".tflite", ".gguf")
 _VARIANT = re.compile(r"\.(?:fp16|bf16|fp32|non_ema)(?:-\d{5}-of-\d{5})?\.\w+$|\.index\.\w+\.json$")
@@ -47,7 +48,7 @@ def resolve(
     path = pathlib.Path(name).expanduser()
     if path.exists():
         return path
-    if not _ID.fullmatch(name) or path.suffix in _FILES:
+    if path.suffix in _FILES or not _is_id(name):
         raise CheckpointError(
             f"{name} does not exist, nor is it an id of the Hub (organisation/name)"
         )
@@ -72,6 +73,14 @@ def resolve(
         raise CheckpointError(
             f"the download of {name} stopped ({_one_line(error)}); run again to go on from there"
         ) from None
+
+
+def _is_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _cached(name: str, options: dict[str, Any], reason: Exception) -> pathlib.Path:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ldm_jax.convert.lazy import CheckpointError, LazyArray, LazyTensors, map_file
-from ldm_jax.convert.unpickler import Opaque, Storage, Unpickler
+from ldm_jax.convert.unpickler import Opaque, Storage, load
 
 WRAPPERS = ("state_dict", "model", "generator", "module", "params")
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
@@ -122,7 +122,7 @@ def _read_zip(path: pathlib.Path, mapped: mmap.mmap) -> Any:
             )
         return Storage(dtype, size, lambda: _unpacked(path, entry), order == b"big")
 
-    return Unpickler(io.BytesIO(content), storage).load()
+    return load(io.BytesIO(content), storage)
 
 
 def _start(entry: zipfile.ZipInfo, mapped: mmap.mmap) -> int:
@@ -133,8 +133,11 @@ def _start(entry: zipfile.ZipInfo, mapped: mmap.mmap) -> int:
 
 def _unpacked(path: pathlib.Path, entry: zipfile.ZipInfo) -> bytes:
     """An entry that another program compressed; torch.save never does."""
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(entry)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(entry)
+    except Exception as error:  # of zipfile's own, of zlib's, NotImplementedError, RuntimeError
+        raise CheckpointError(f"{path}: {entry.filename} is damaged ({error})") from None
 
 
 def _read_legacy(mapped: mmap.mmap) -> Any:
@@ -151,11 +154,11 @@ def _read_legacy(mapped: mmap.mmap) -> Any:
         widths.setdefault(key, dtype.itemsize)
         return Storage(dtype, size, lambda: memoryview(mapped)[places[key] : places[key] + size])
 
-    if Unpickler(mapped).load() != _MAGIC:
+    if load(mapped) != _MAGIC:
         raise CheckpointError("it is a pickle, but none of torch.save")
-    _version, _machine = Unpickler(mapped).load(), Unpickler(mapped).load()
-    tree = Unpickler(mapped, storage).load()
-    keys = [str(key) for key in Unpickler(mapped).load()]
+    _version, _machine = load(mapped), load(mapped)
+    tree = load(mapped, storage)
+    keys = [str(key) for key in load(mapped)]
     position = mapped.tell()
     for key in keys:
         places[key] = position + 8

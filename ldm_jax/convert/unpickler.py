@@ -7,6 +7,7 @@ plain containers are answered by the functions of `_KNOWN`.
 """
 
 import pickle
+import pickletools
 import re
 import sys
 from collections.abc import Callable
@@ -84,11 +85,25 @@ class Storage(NamedTuple):
     big_endian: bool = False
 
 
-class Unpickler(pickle.Unpickler):
-    """Reads one pickle from `file`; `storage` finds a storage by type, key and size in bytes."""
+def load(file: Any, storage: Callable[[np.dtype[Any], str, int], Storage] | None = None) -> Any:
+    """Reads one pickle from `file` and leaves it behind that pickle's end.
 
+    `storage` finds a storage by type, key and size in bytes.
+    """
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        # The C reader makes room for any number that a memo is to have, as large as memory or not.
+        if "PUT" in opcode.name and (argument or 0) > (position or 0):
+            raise ValueError(f"memo {argument} at byte {position}")
+        if opcode.name.startswith("EXT"):
+            raise ValueError("an extension code")  # stands for a class that this process knows
+    file.seek(start)
+    return _Unpickler(file, storage).load()
+
+
+class _Unpickler(pickle.Unpickler):
     def __init__(
-        self, file: Any, storage: Callable[[np.dtype[Any], str, int], Storage] | None = None
+        self, file: Any, storage: Callable[[np.dtype[Any], str, int], Storage] | None
     ) -> None:
         super().__init__(file, encoding="latin1")  # keeps the bytes of Python 2's strings
         self._storage = storage

@@ -31,9 +31,11 @@ from ldm_jax.data.tokenizers import (
     token_text,
 )
 
+_PUNCTUATION = ';:,.!?¡¿—…"«»“”'
 _SYMBOLS = (
     "_"
-    + ';:,.!?¡¿—…"«»“” '
+    + _PUNCTUATION
+    + " "
     + string.ascii_uppercase
     + string.ascii_lowercase
     + "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
@@ -211,18 +213,21 @@ def _espeak() -> Callable[[str], str]:
         import espeakng_loader
         import phonemizer
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
-    except ImportError as error:
+
+        if "PHONEMIZER_ESPEAK_LIBRARY" not in os.environ:
+            EspeakWrapper.set_library(espeakng_loader.get_library_path())
+            EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
+        EspeakWrapper()
+    except (ImportError, RuntimeError, OSError) as error:
         raise TokenizerError(
-            f"speech needs phonemizer and espeakng-loader ({error}): pip install them"
+            f"speech needs espeak-ng ({error}): pip install phonemizer espeakng-loader"
         ) from None
-    if "PHONEMIZER_ESPEAK_LIBRARY" not in os.environ:
-        EspeakWrapper.set_library(espeakng_loader.get_library_path())
-        EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
     return functools.partial(
         phonemizer.phonemize,
         language="en-us",
         backend="espeak",
         strip=True,
         preserve_punctuation=True,
+        punctuation_marks=_PUNCTUATION,  # phonemizer's own have brackets since; they have no id
         with_stress=True,
     )

@@ -13,6 +13,7 @@ inside their matrices.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -107,9 +108,8 @@ def update(
     # Written out rather than a dot product, which a TPU or GPU would round to bfloat16 or TF32.
     columns = transition.astype(carry.dtype).T
     shape = (carry.shape[0],) + (1,) * (carry.ndim - 1)
-    return sum(
-        column.reshape(shape) * term[None] for column, term in zip(columns, terms, strict=True)
-    )
+    products = (c.reshape(shape) * term[None] for c, term in zip(columns, terms, strict=True))
+    return functools.reduce(jnp.add, products)
 
 
 def sample_segment(

@@ -1,4 +1,4 @@
-"""CLAP (Wu et al., arXiv 2211.06687): text and sound as unit vectors in one space, near each other where they match."""
+"""CLAP (Wu et al., arXiv 2211.06687): texts and sounds as unit vectors, near where they match."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,23 +11,24 @@ from ldm_jax.models.roberta import RoBERTa
 
 
 class Projection(nn.Module):
-    """linear2(relu(linear1(x))) / its Euclidean norm, the norm in at least float32."""
+    """y / |y| with y = linear2(relu(linear1(x))), the norm in at least float32."""
 
     features: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch in"]) -> Float[Array, "batch features"]:
+        """Unit vectors, in at least float32."""
         x = nn.relu(Dense(self.features, dtype=self.dtype, name="linear1")(x))
         x = upcast(Dense(self.features, dtype=self.dtype, name="linear2")(x))
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 class CLAP(nn.Module):
-    """Both towers and their projections.
+    """A text and an audio tower, and their projections to one space.
 
     Attributes:
-        text: the text tower; its own `dtype` is overruled.
+        text: the text tower; `dtype` below overrules its own.
         audio: the audio tower; likewise.
         projection_dim: width of the common space.
         dtype: compute type of everything.
@@ -39,6 +40,7 @@ class CLAP(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
+        """Copies of the towers in `dtype`, under their published names."""
         self.text_model = self.text.clone(name=None, dtype=self.dtype)
         self.audio_model = self.audio.clone(name=None, dtype=self.dtype)
         self.text_projection = Projection(self.projection_dim, self.dtype)
@@ -49,8 +51,8 @@ class CLAP(nn.Module):
 
     def embed_text(
         self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
-    ) -> Float[Array, "batch dim"]:
-        """Unit vectors of texts; see `RoBERTa`. Padding has no effect on them."""
+    ) -> Float[Array, "batch {self.projection_dim}"]:
+        """Unit vectors of texts, in at least float32; see `RoBERTa`."""
         _, pooled = self.text_model(token_ids, mask)
         return self.text_projection(pooled)
 
@@ -58,14 +60,14 @@ class CLAP(nn.Module):
         self,
         features: Float[Array, "batch *channels frames mels"],
         is_longer: Bool[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch dim"]:
-        """Unit vectors of clips, given as `ldm_jax.audio.clap_features` computes them; see `HTSAT`."""
+    ) -> Float[Array, "batch {self.projection_dim}"]:
+        """Unit vectors of clips, in at least float32; see `HTSAT` and `audio.clap_features`."""
         return self.audio_projection(self.audio_model(features, is_longer))
 
     def logits(
         self, text: Float[Array, "texts dim"], audio: Float[Array, "clips dim"]
     ) -> tuple[Float[Array, "texts clips"], Float[Array, "clips texts"]]:
-        """Of the contrastive loss: exp(logit_scale_t) text . audio, exp(logit_scale_a) audio . text."""
+        """Of the contrastive loss: (exp(logit_scale_t) text . audio, exp(logit_scale_a) ...^T)."""
         cosines = text @ audio.T
         return jnp.exp(self.logit_scale_t) * cosines, jnp.exp(self.logit_scale_a) * cosines.T
 

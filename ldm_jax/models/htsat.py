@@ -1,9 +1,9 @@
-"""HTS-AT (Chen et al., arXiv 2202.00874), CLAP's audio tower: log-mel spectrograms in, one vector a clip out.
+"""HTS-AT (Chen et al., arXiv 2202.00874), CLAP's audio tower: spectrograms in, a vector a clip out.
 
-A Swin transformer on a spectrogram folded into a square image. With fusion (Wu et al., arXiv 2211.06687, section 3.3)
-a clip longer than the window comes as four spectrograms: the whole, shrunk, and three parts in full resolution, which
-a small attention mixes into the patches of the whole. Parameter paths mirror the keys of
-`transformers.ClapAudioModel` below `audio_encoder`.
+A Swin transformer on a spectrogram folded into a square image. With fusion (Wu et al., arXiv
+2211.06687) a long clip comes as four spectrograms: the whole, shrunk, and three parts in full
+resolution, which a small attention mixes into the patches of the whole. Parameter paths mirror the
+keys of `transformers.ClapAudioModel` below `audio_encoder`.
 """
 
 import functools
@@ -23,9 +23,11 @@ _NORM_EPSILON = 1e-5  # of the batch norms, and of the layer norms before and af
 def bicubic_taps(
     length: int, out_length: int
 ) -> tuple[Int[np.ndarray, "out 4"], Float[np.ndarray, "out 4"]]:
-    """(places, weights) of cubic convolution with A = -0.75 and aligned ends, as PyTorch resamples images.
+    """(places, weights) of PyTorch's bicubic resampling: cubic convolution with A = -0.75.
 
-    Output i lies at i (length - 1) / (out_length - 1); a place beyond an end holds the value at that end.
+    Output i lies at i (length - 1) / (out_length - 1), so that the ends are aligned; a place beyond
+    an end holds the value at that end. PyTorch rounds these positions to float32 where its input is
+    float32, which moves its outputs by a few 1e-5 of the input's steps.
     """
     a = -0.75
     position = np.arange(out_length)[:, None] * ((length - 1) / (out_length - 1))
@@ -60,15 +62,16 @@ def mel_to_image(
 
 
 class BatchNorm(nn.Module):
-    """(x - running_mean) / sqrt(running_var + epsilon) * scale + bias over the last axis, in at least float32.
+    """(x - running_mean) / sqrt(running_var + epsilon) * scale + bias, in at least float32.
 
-    The statistics are parameters like others: CLAP is used as published, and in training it is frozen.
+    The statistics are parameters like others: CLAP is used as published, and trains nowhere here.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width c"]
     ) -> Float[Array, "batch height width c"]:
+        """Over the last axis, which is the bands or the channels."""
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
         wide = upcast(x)
 
@@ -82,10 +85,10 @@ class BatchNorm(nn.Module):
 
 
 class AttentionalFusion(nn.Module):
-    """2 w x + 2 (1 - w) y with w = sigmoid(local(x + y) + global(mean of x + y)); Dai et al., arXiv 2009.14082.
+    """2 w x + 2 (1 - w) y, w = sigmoid(local(x + y) + global(mean(x + y))); arXiv 2009.14082.
 
-    Both `local` and `global` are 1x1 convolution, norm, relu, 1x1 convolution, norm. The numbers in their names are
-    the places in the published sequences.
+    `local` and `global` are each 1x1 convolution, norm, relu, 1x1 convolution, norm; the numbers in
+    the names of these are their places in the published sequences.
     """
 
     reduction: int
@@ -95,6 +98,8 @@ class AttentionalFusion(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width c"], y: Float[Array, "batch height width c"]
     ) -> Float[Array, "batch height width c"]:
+        """As wide as `x` and `y`."""
+
         def branch(z: Array, name: str, places: tuple[int, int, int, int]) -> Array:
             c, (first, first_norm, second, second_norm) = z.shape[-1], places
             z = Conv(c // self.reduction, (1, 1), dtype=self.dtype, name=f"{name}_{first}")(z)
@@ -110,7 +115,7 @@ class AttentionalFusion(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Patches of patch_size^2 pixels as vectors; in the clips that are longer, three parts are fused in."""
+    """Patches of patch_size^2 pixels as vectors, with the parts of longer clips fused in."""
 
     features: int
     patch_size: int
@@ -124,6 +129,7 @@ class PatchEmbed(nn.Module):
         images: Float[Array, "batch channels size size"],
         is_longer: Bool[Array, " batch"] | None,
     ) -> Float[Array, "batch grid grid features"]:
+        """A grid of patches; with fusion, `images` has four channels."""
         batch, channels, size, _ = images.shape
         patch = self.patch_size
 
@@ -150,7 +156,7 @@ class HTSAT(nn.Module):
     """The audio tower; the defaults are HTSAT-tiny without fusion.
 
     Attributes:
-        embed_dim: width of the first stage; each further stage has twice the width of the one before.
+        embed_dim: width of the first stage; every further one is twice as wide as the last.
         depths: blocks of each stage.
         num_heads: attention heads of each stage.
         window: side of the attention windows; it divides the side of the patch grid in every stage.
@@ -193,8 +199,10 @@ class HTSAT(nn.Module):
         """The mean over the patches after the last stage.
 
         Args:
-            features: log-mel spectrograms in dB, (batch, frames, mels); with fusion (batch, 4, frames, mels).
-            is_longer: with fusion, whether a clip's channels 1 to 3 are parts of it, to be fused into channel 0.
+            features: spectrograms in dB, (batch, frames, mels); with fusion (batch, 4, frames,
+                mels).
+            is_longer: with fusion, whether a clip's spectrograms 1 to 3 are to be fused into the
+                first.
 
         Raises:
             ValueError: features of another shape, or no `is_longer` where there is fusion.

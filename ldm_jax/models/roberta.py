@@ -1,7 +1,7 @@
-"""RoBERTa (Liu et al., arXiv 1907.11692), CLAP's text tower: token ids in, hidden states and a pooled vector out.
+"""RoBERTa (Liu et al., arXiv 1907.11692), CLAP's text tower: token ids in, a pooled vector out.
 
-A post-norm transformer: each sublayer's output is added to its input and the sum is normalised. Parameter paths
-mirror the keys of `transformers.ClapTextModel`, which are those of BERT.
+A post-norm transformer: what a sublayer gives is added to its input, and the sum is normalised.
+Parameter paths mirror the keys of `transformers.ClapTextModel`, which are BERT's.
 """
 
 import flax.linen as nn
@@ -15,8 +15,8 @@ from ldm_jax.models.layers import Dense, Dtype, LayerNorm
 class Embeddings(nn.Module):
     """LayerNorm(word + position + type 0).
 
-    Positions count the real tokens from `pad_token_id + 1` on, and every padding has the position `pad_token_id`: a
-    quirk of fairseq, where the rows up to the padding's are never trained.
+    Real tokens are counted from position pad_token_id + 1 on, and all padding lies at position
+    pad_token_id, as in fairseq, where RoBERTa comes from.
     """
 
     vocab_size: int
@@ -24,25 +24,30 @@ class Embeddings(nn.Module):
     max_position_embeddings: int
     type_vocab_size: int
     pad_token_id: int
-    layer_norm_eps: float
+    epsilon: float
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
         self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length hidden"]:
-        def embed(rows: int, name: str) -> nn.Embed:
-            return nn.Embed(rows, self.hidden_size, dtype=self.dtype, name=name)
-
+        """States before the first layer."""
         positions = jnp.cumsum(mask, axis=1) * mask + self.pad_token_id
-        x = embed(self.vocab_size, "word_embeddings")(token_ids)
-        x = x + embed(self.type_vocab_size, "token_type_embeddings")(jnp.zeros_like(token_ids))
-        x = x + embed(self.max_position_embeddings, "position_embeddings")(positions)
-        return LayerNorm(self.layer_norm_eps, self.dtype, name="LayerNorm")(x)
+        tables = (
+            ("word_embeddings", self.vocab_size, token_ids),
+            ("token_type_embeddings", self.type_vocab_size, jnp.zeros_like(token_ids)),
+            ("position_embeddings", self.max_position_embeddings, positions),
+        )
+        # looked up before the cast: the table of words is too large to cast
+        word, kind, position = (
+            nn.Embed(rows, self.hidden_size, name=name)(ids).astype(self.dtype)
+            for name, rows, ids in tables
+        )
+        return LayerNorm(self.epsilon, self.dtype, name="LayerNorm")(word + kind + position)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention without its output projection; padding is not attended to."""
+    """Multi-head attention without its output projection."""
 
     num_heads: int
     dtype: Dtype = jnp.float32
@@ -51,9 +56,10 @@ class SelfAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length hidden"]:
-        batch, length, hidden = x.shape
+        """Attention from every position to those with a True mask."""
+        heads = (*x.shape[:2], self.num_heads, x.shape[2] // self.num_heads)
         query, key, value = (
-            Dense(hidden, dtype=self.dtype, name=name)(x).reshape(batch, length, self.num_heads, -1)
+            Dense(x.shape[2], dtype=self.dtype, name=name)(x).reshape(heads)
             for name in ("query", "key", "value")
         )
         return attend(query, key, value, mask=mask[:, None, None, :]).reshape(x.shape)
@@ -69,12 +75,13 @@ class AddAndNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length in"], residual: Float[Array, "batch length hidden"]
     ) -> Float[Array, "batch length hidden"]:
+        """The end of a sublayer that gave `x` and started from `residual`."""
         out = Dense(residual.shape[-1], dtype=self.dtype, name="dense")(x)
         return LayerNorm(self.epsilon, self.dtype, name="LayerNorm")(residual + out)
 
 
 class Attention(nn.Module):
-    """LayerNorm(x + W_o attention(x))."""
+    """The sublayer that attends."""
 
     num_heads: int
     epsilon: float
@@ -84,23 +91,25 @@ class Attention(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length hidden"]:
+        """LayerNorm(x + dense(attention of x))."""
         attended = SelfAttention(self.num_heads, self.dtype, name="self")(x, mask)
         return AddAndNorm(self.epsilon, self.dtype, name="output")(attended, x)
 
 
 class Intermediate(nn.Module):
-    """gelu(dense(x)), the exact gelu."""
+    """gelu(dense(x)), the exact gelu: the inner half of a perceptron."""
 
     features: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch features"]:
+        """Each position by itself."""
         return nn.gelu(Dense(self.features, dtype=self.dtype, name="dense")(x), approximate=False)
 
 
 class Layer(nn.Module):
-    """Attention and a two-layer perceptron, each with its residual and norm."""
+    """Attention, then a perceptron."""
 
     num_heads: int
     intermediate_size: int
@@ -111,13 +120,14 @@ class Layer(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length hidden"]:
+        """One layer's states from the last one's."""
         x = Attention(self.num_heads, self.epsilon, self.dtype, name="attention")(x, mask)
         wide = Intermediate(self.intermediate_size, self.dtype, name="intermediate")(x)
         return AddAndNorm(self.epsilon, self.dtype, name="output")(wide, x)
 
 
 class Encoder(nn.Module):
-    """The stack of layers."""
+    """The layers."""
 
     num_layers: int
     num_heads: int
@@ -129,37 +139,39 @@ class Encoder(nn.Module):
     def __call__(
         self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
     ) -> Float[Array, "batch length hidden"]:
+        """States after the last layer."""
+        sizes = (self.num_heads, self.intermediate_size, self.epsilon, self.dtype)
         for i in range(self.num_layers):
-            layer = Layer(
-                self.num_heads, self.intermediate_size, self.epsilon, self.dtype, name=f"layer_{i}"
-            )
-            x = layer(x, mask)
+            x = Layer(*sizes, name=f"layer_{i}")(x, mask)
         return x
 
 
 class Pooler(nn.Module):
-    """tanh(dense(the first token's state))."""
+    """tanh(dense(state of the first token))."""
 
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch length hidden"]) -> Float[Array, "batch hidden"]:
+        """One vector a text."""
         return jnp.tanh(Dense(x.shape[-1], dtype=self.dtype, name="dense")(x[:, 0]))
 
 
 class RoBERTa(nn.Module):
-    """The encoder of roberta-base and its pooler.
+    """The encoder and its pooler; the defaults are roberta-base.
 
     Attributes:
         vocab_size: rows of the token table.
-        hidden_size: width.
-        num_layers: transformer layers.
-        num_heads: of each attention; its heads are hidden_size / num_heads wide.
-        intermediate_size: width of the perceptrons.
-        max_position_embeddings: the longest text plus pad_token_id + 1.
-        type_vocab_size: rows of the type table, of which the first alone is used.
-        pad_token_id: the token that fills up a batch, and the position it is given.
-        layer_norm_eps: of every norm. RoBERTa was trained with 1e-5; `transformers.ClapTextConfig` says 1e-12.
+        hidden_size: width of the states.
+        num_layers: layers.
+        num_heads: of each attention; a head is hidden_size / num_heads wide.
+        intermediate_size: width inside the perceptrons.
+        max_position_embeddings: rows of the position table, the first pad_token_id + 1 of which
+            no text uses.
+        type_vocab_size: rows of the type table, of which only the first is used.
+        pad_token_id: the token that fills up a batch, and its position.
+        layer_norm_eps: of every norm. RoBERTa was trained with 1e-5, and LAION's code runs it so;
+            1e-12 is what `transformers.ClapTextConfig` says where a config says nothing.
         dtype: compute type.
     """
 
@@ -177,15 +189,18 @@ class RoBERTa(nn.Module):
     @nn.compact
     def __call__(
         self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
-    ) -> tuple[Float[Array, "batch length hidden"], Float[Array, "batch hidden"]]:
-        """(states after the last layer, pooled first state).
+    ) -> tuple[
+        Float[Array, "batch length {self.hidden_size}"], Float[Array, "batch {self.hidden_size}"]
+    ]:
+        """(states after the last layer, pooled vector).
 
         Args:
-            token_ids: starting with <s>; what they hold where `mask` is False has no effect on the other places.
-            mask: True at real tokens.
+            token_ids: in 0 .. vocab_size - 1 and starting with <s>; any other gives NaN.
+            mask: True at real tokens. What stands at False positions, and how many of them
+                follow, changes nothing elsewhere.
 
         Raises:
-            ValueError: a text longer than the position table.
+            ValueError: more tokens than positions.
         """
         longest = self.max_position_embeddings - self.pad_token_id - 1
         if token_ids.shape[1] > longest:

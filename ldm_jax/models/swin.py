@@ -1,7 +1,8 @@
 """Stages of a Swin transformer (Liu et al., arXiv 2103.14030) on square images.
 
-Attention stays within windows; in every other block the image is first rolled by half a window, so that neighbouring
-windows meet. Between stages 2 x 2 places merge into one of twice the width. Parameter paths mirror `transformers`.
+Attention stays within windows. In every other block the image is first rolled by half a window, so
+that neighbouring windows meet. Between stages 2 x 2 places merge into one of twice the width.
+Parameter paths mirror the keys of `transformers`' Swin models, CLAP's among them.
 """
 
 import functools
@@ -40,7 +41,7 @@ def from_windows(
 
 @functools.cache
 def relative_position_index(window: int) -> Int[np.ndarray, "tokens tokens"]:
-    """The row of the bias table for each (query, key) in a window: their offset, counted row by row."""
+    """The row of the bias table for each (query, key) in a window, which their offset gives."""
     axis = np.arange(window, dtype=np.int32)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     offset = places[:, None] - places[None, :] + (window - 1)
@@ -49,7 +50,7 @@ def relative_position_index(window: int) -> Int[np.ndarray, "tokens tokens"]:
 
 @functools.cache
 def shift_bias(size: int, window: int, shift: int) -> Float[np.ndarray, "windows tokens tokens"]:
-    """-100 between places of a window that were no neighbours before the image was rolled by `shift`, else 0."""
+    """0 between places of a window that were as near before the image was rolled, else -100."""
     band = np.digitize(np.arange(size), [size - window, size - shift])
     regions = 3 * band[:, None] + band[None, :]
     in_windows = to_windows(regions[None, :, :, None], window)[0, :, :, 0]
@@ -70,6 +71,7 @@ class SelfAttention(nn.Module):
         x: Float[Array, "batch windows tokens c"],
         extra_bias: Float[np.ndarray, "windows tokens tokens"] | None,
     ) -> Float[Array, "batch windows tokens c"]:
+        """Each window by itself; `extra_bias` is added to the scores of all heads."""
         batch, count, tokens, c = x.shape
         query, key, value = (
             Dense(c, use_bias=self.qkv_bias, dtype=self.dtype, name=name)(x).reshape(
@@ -98,6 +100,7 @@ class Output(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch features"]:
+        """Each place by itself."""
         return Dense(self.features, dtype=self.dtype, name="dense")(x)
 
 
@@ -115,6 +118,7 @@ class Attention(nn.Module):
         x: Float[Array, "batch windows tokens c"],
         extra_bias: Float[np.ndarray, "windows tokens tokens"] | None,
     ) -> Float[Array, "batch windows tokens c"]:
+        """Each window by itself."""
         attended = SelfAttention(
             self.num_heads, self.window, self.qkv_bias, self.dtype, name="self"
         )(x, extra_bias)
@@ -122,7 +126,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x += attention(LayerNorm(x)), then x += perceptron(LayerNorm(x)); the windows lie shifted by `shift` places."""
+    """Attention in windows that lie shifted by `shift` places, then a perceptron."""
 
     num_heads: int
     window: int
@@ -134,6 +138,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch size size c"]) -> Float[Array, "batch size size c"]:
+        """The image after x += attention(norm(x)) and x += perceptron(norm(x))."""
         size, c = x.shape[-2:]
         normed = LayerNorm(self.epsilon, self.dtype, name="layernorm_before")(x)
         extra_bias = None
@@ -153,12 +158,13 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """The 2 x 2 places (0,0), (1,0), (0,1), (1,1) side by side, normalised, and mapped from 4c to 2c."""
+    """reduction(LayerNorm(places (0,0), (1,0), (0,1), (1,1) of each 2 x 2 side by side))."""
 
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch size size c"]) -> Float[Array, "batch half half c2"]:
+        """An image of half the size and twice the width."""
         batch, size, _, c = x.shape
         x = x.reshape(batch, size // 2, 2, size // 2, 2, c)
         x = x.transpose(0, 1, 3, 4, 2, 5).reshape(batch, size // 2, size // 2, 4 * c)
@@ -167,7 +173,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """`depth` blocks, every other one shifted unless the image is one window, then, if wanted, patch merging."""
+    """`depth` blocks, every other one shifted unless one window is the image; then merging."""
 
     depth: int
     num_heads: int
@@ -182,6 +188,7 @@ class Stage(nn.Module):
     def __call__(
         self, x: Float[Array, "batch size size c"]
     ) -> Float[Array, "batch out_size out_size out_c"]:
+        """The image for the next stage."""
         for i in range(self.depth):
             shifted = i % 2 == 1 and x.shape[1] > self.window
             x = Block(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from ldm_jax.diffusion.guidance import classifier_free
-from ldm_jax.diffusion.sampling import Carry, Plan, sample_segment
+from ldm_jax.diffusion.sampling import Carry, Plan, normal_per_clip, sample_segment
 from ldm_jax.pipeline.conditioning import Conditioning
 from ldm_jax.pipeline.networks import AllParams, Networks
 
@@ -16,7 +16,7 @@ from ldm_jax.pipeline.networks import AllParams, Networks
 @functools.partial(jax.jit, static_argnames=("shape",))
 def initial_noise(keys: Key[Array, " rows"], *, shape: tuple[int, ...]) -> Float[Array, "rows ..."]:
     """Standard normal latents of `shape`, a row from its own key."""
-    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
+    return normal_per_clip(keys, jnp.int32(0), shape, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames=("networks",))

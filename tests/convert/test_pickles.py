@@ -252,8 +252,16 @@ def test_big_endian_files(tmp_path, kind, dtype, unit):
 
 
 def test_compressed_by_another_program(tmp_path):
-    path = written(tmp_path, {"w": tensor()}, compression=zipfile.ZIP_DEFLATED)
-    equal(state_dict(path)[0]["w"], SIX.reshape(2, 3))
+    zeros = np.zeros(1 << 12, np.float32)
+    items = {"w": tensor(numel=zeros.size, shape=(64, 64), strides=(64, 1))}
+    path = written(tmp_path, items, {"0": zeros}, compression=zipfile.ZIP_DEFLATED)
+    equal(state_dict(path)[0]["w"], zeros.reshape(64, 64))
+    packed = bytearray(path.read_bytes())
+    packed[packed.index(b"archive/data/0") + len(b"archive/data/0") + 4] ^= 0xFF
+    path.write_bytes(packed)
+    tree = read_pickle(path)  # opened without being unpacked
+    with pytest.raises(CheckpointError, match="archive/data/0 is damaged"):
+        tree["w"].read()
 
 
 def test_numbers_that_numpy_pickled(tmp_path):
@@ -293,13 +301,13 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, path):
 
 @pytest.mark.parametrize("path", [cases.LIGHTNING, cases.LIGHTNING_LEGACY, cases.LEGACY])
 def test_damage_is_refused_or_harmless(tmp_path, path):
-    """Random bytes changed: an error of ours, or arrays that can be read."""
+    """A random byte changed: an error of ours, or arrays that can be read."""
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     random = np.random.default_rng(0)
     damaged, refused = tmp_path / "damaged.pth", 0
     for _ in range(60):
         data = whole.copy()
-        data[random.integers(len(data), size=3)] = random.integers(256, size=3)
+        data[random.integers(len(data))] = random.integers(256)
         damaged.write_bytes(data.tobytes())
         try:
             tensors, _ = state_dict(damaged)
@@ -330,3 +338,15 @@ def test_other_files_are_named(tmp_path):
     content = b"\x80\x02" + plain("0") + b"Q."
     with pytest.raises(CheckpointError):
         read_pickle(write_zip(path, content, {}))
+
+
+def test_a_pickle_cannot_ask_for_all_memory(tmp_path):
+    content = b"\x80\x02}r\xff\xff\xff\x3f."  # memo number 2^30 - 1
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="memo 1073741823"):
+        read_pickle(write_zip(tmp_path / "x.pth", content, {}))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 22
+    with pytest.raises(CheckpointError, match="extension code"):
+        read_pickle(write_zip(tmp_path / "x.pth", b"\x80\x02\x82\x01.", {}))

@@ -83,12 +83,7 @@ def test_noise_of_calls():
     correlation = np.corrcoef(drawn.reshape(16, 2000))
     np.testing.assert_allclose(correlation, np.eye(16), atol=0.1)
     plan = noisy_plan("euler-ancestral")
-    noise = jnp.stack(
-        [
-            sampling.normal_per_clip(keys[:3], int(index), SHAPE[1:], jnp.float32)
-            for index in plan.index
-        ]
-    )
+    noise = jnp.stack([draw(keys[:3], int(index), SHAPE[1:], jnp.float32) for index in plan.index])
     ours = run(plan, initial(), keys=keys[:3])
     assert relative_error(ours, run(plan, initial(), call_noise=noise)) < SAME
 

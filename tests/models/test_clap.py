@@ -64,7 +64,9 @@ def prepared(name: str, dtype: str):
     return prepare(config, tensors, dtype=dtype)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", FLOAT32_BOUND), ("float64", FLOAT64_BOUND)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [("float32", FLOAT32_BOUND), ("float64", FLOAT64_BOUND)]
+)
 @pytest.mark.parametrize("name", cases.TINY)
 def test_golden(name, dtype, bound):
     config, _, outputs = stored(name)
@@ -93,7 +95,9 @@ def test_only_longer_clips_are_fused():
     other = np.concatenate([features[:, :1], features[:, 1:][:, ::-1]], axis=1)
     after = run(inputs | {"features": other})["audio_embeds"]
     np.testing.assert_array_equal(after[~longer], before[~longer])
-    assert all(relative_error(a, b) > 1e-3 for a, b in zip(after[longer], before[longer], strict=True))
+    assert all(
+        relative_error(a, b) > 1e-3 for a, b in zip(after[longer], before[longer], strict=True)
+    )
     mixed = run(inputs | {"features": np.stack([other[0], *features[1:]])})["audio_embeds"]
     np.testing.assert_array_equal(mixed[1:], before[1:])
 
@@ -123,7 +127,9 @@ def test_mel_to_image_folds_time_over_frequency():
     image = np.asarray(mel_to_image(jnp.asarray(mel), 16))
     for piece in range(4):
         part = mel[:, :, 16 * piece : 16 * (piece + 1)].swapaxes(2, 3)
-        np.testing.assert_array_equal(image[:, :, 4 * piece : 4 * (piece + 1)], part.astype(np.float32))
+        np.testing.assert_array_equal(
+            image[:, :, 4 * piece : 4 * (piece + 1)], part.astype(np.float32)
+        )
 
 
 def test_windows_are_squares():
@@ -192,14 +198,16 @@ def test_laion_variants(variant, fusion):
     if fusion:
         tensors["audio_branch.patch_embed.mel_conv2d.weight"] = np.zeros(1)
     for prefix in ("", "module."):
-        assert convert_clap.laion_config_of({prefix + key: x for key, x in tensors.items()}) == config
+        assert (
+            convert_clap.laion_config_of({prefix + key: x for key, x in tensors.items()}) == config
+        )
 
 
 def test_unknown_laion_variants():
     with pytest.raises(rules.ConversionError, match=r"patch_embed.proj.weight is missing"):
         convert_clap.laion_config_of({})
     tensors = {"audio_branch.patch_embed.proj.weight": np.zeros((96, 4, 4, 4))}
-    with pytest.raises(rules.ConversionError, match=r"is \(96, 4, 4, 4\); an HTSAT has one of"):
+    with pytest.raises(rules.ConversionError, match=r"is \(96, 4, 4, 4\); supported is"):
         convert_clap.laion_config_of(tensors)
 
 
@@ -245,7 +253,8 @@ def test_wrong_inputs(name, change, message):
         sizes["features"] = (1, 4, 250, 16)
     sizes |= change
     inputs = {
-        key: None if size is None else jnp.zeros(size, kinds.get(key)) for key, size in sizes.items()
+        key: None if size is None else jnp.zeros(size, kinds.get(key))
+        for key, size in sizes.items()
     }
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(module.init, jax.random.key(0), **inputs)
