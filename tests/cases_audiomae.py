@@ -42,7 +42,7 @@ def module(name: str, **changes) -> AudioMAE:
 
 
 def tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random weights. Of the temperatures one lies under its bound, and two let the mask leak."""
+    """Random weights that keep a signal; of the temperatures one lies under its bound."""
     weights = random_tensors(shapes, gain=1.5)
     for name, x in weights.items():
         if name.endswith(".tau"):

@@ -56,7 +56,7 @@ PUBLISHED = {
     "laion/clap-htsat-fused": _CLAP | {"audio_config": _AUDIO | {"enable_fusion": True}},
     "cvssp/audioldm2": _CLAP | {"audio_config": _AUDIO | _BASE},
 }
-# Without buffers, but with the running statistics of batch norms, which are parameters here: 128 more.
+# The peer's, and the running statistics of batch norms, which are parameters here.
 PUBLISHED_PARAMETERS = {
     "laion/clap-htsat-unfused": 153_492_890 + 128,
     "laion/clap-htsat-fused": 153_507_530 + 128 + 480,
@@ -131,7 +131,7 @@ def inputs(config: dict) -> dict[str, np.ndarray]:
 
 
 def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random tensors; the position biases of size 1, and `patch_embed`, no embedding table, scaled as a convolution."""
+    """Random tensors: position biases of size 1, and `patch_embed` scaled as the rest."""
     tensors = random_tensors(shapes, gain=1.5)
     for name, tensor in tensors.items():
         if "patch_embed" in name and tensor.ndim == 4:

@@ -38,6 +38,6 @@ CASES = {
     "odd_length": Case(seconds=0.53, steps=3),  # latent frames that do not halve evenly
     "dpmsolver": Case(sampler="dpmsolver++", steps=6),
     "lms": Case(sampler="lms", steps=4),
-    "candidates": Case(candidates=3, seconds=0.4, steps=3),
+    "candidates": Case(prompt="techno music", candidates=3, seconds=0.4, steps=3),
     "speech": Case(size="tiny-speech", transcript="Hello there, Dr. Smith.", loa_tokens=24),
 }

@@ -80,12 +80,9 @@ def clap_fusion_features(
     frames = mel.shape[-2]
     longer = frames > FRAMES
     if longer:
-        front, middle, back = np.array_split(np.arange(frames - FRAMES + 1), 3)
-        starts = (
-            front[0],
-            middle[len(middle) // 2] if len(middle) else 0,
-            back[-1] if len(back) else 0,
-        )
+        thirds = np.array_split(np.arange(frames - FRAMES + 1), 3)
+        picks = (0, len(thirds[1]) // 2, -1)
+        starts = (third[i] if len(third) else 0 for third, i in zip(thirds, picks, strict=True))
         parts = [_shrink(mel, FRAMES), *(mel[..., start : start + FRAMES, :] for start in starts)]
     else:
         parts = [mel] * 4
@@ -112,7 +109,7 @@ def _pad(
         return wave
     xp = _namespace(wave)
     whole = {"repeatpad": SAMPLES // samples, "repeat": SAMPLES // samples + 1, "pad": 1}[padding]
-    wave = xp.concatenate([wave] * whole, axis=-1)[..., :SAMPLES]
+    wave = xp.tile(wave, whole)[..., :SAMPLES]
     silence = [(0, 0)] * (wave.ndim - 1) + [(0, SAMPLES - wave.shape[-1])]
     return xp.pad(wave, silence)
 
@@ -120,7 +117,7 @@ def _pad(
 def _log_mel(
     wave: Float[np.ndarray | Array, "*batch samples"], *, htk: bool
 ) -> Float[np.ndarray | Array, "*batch frames 64"]:
-    """In float64 for NumPy's arrays, in at least float32 for JAX's; given back in at least float32."""
+    """Computed in float64 for NumPy's arrays; in, and given back in, at least float32 else."""
     xp = _namespace(wave)
     dtype = xp.promote_types(wave.dtype, np.float32)
     wave = wave.astype(dtype if xp is jnp else np.float64)

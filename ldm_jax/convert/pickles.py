@@ -161,6 +161,8 @@ def _read_legacy(mapped: mmap.mmap) -> Any:
     keys = [str(key) for key in load(mapped)]
     position = mapped.tell()
     for key in keys:
+        if key not in widths:
+            raise CheckpointError(f"storage {key} is of a type that is not known")
         places[key] = position + 8
         position += 8 + struct.unpack_from("<q", mapped, position)[0] * widths[key]
         if not places[key] + sizes[key] <= position <= len(mapped):

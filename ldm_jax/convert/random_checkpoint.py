@@ -106,7 +106,7 @@ def random_params(module: nn.Module, *, name: str, seed: int) -> Params:
     for path, leaf in traverse_util.flatten_dict(abstract_params(module)).items():
         state = np.random.RandomState(zlib.crc32(f"{seed}/{name}/{'/'.join(path)}".encode()))
         x = state.standard_normal(leaf.shape).astype(np.float32)
-        if path[-1] == "var":
+        if path[-1] == "running_var":
             x = 1 + 0.1 * np.abs(x)
         elif path[-1] == "scale":
             x = 1 + 0.1 * x

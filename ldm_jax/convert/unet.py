@@ -120,8 +120,8 @@ def to_config(module: UNet) -> dict[str, Any]:
     levels, attended = len(module.block_out_channels), module.attention_levels
     down, up = ({on: name for name, on in names.items()} for names in (_DOWN, _UP))
     heads: Any = module.heads
-    if module.head_dim is not None:
-        heads = [module.heads_at(i) if attended[i] or i == levels - 1 else 1 for i in range(levels)]
+    if module.head_dim is not None:  # a level without attention has to name a number, too
+        heads = [max(1, channels // module.head_dim) for channels in module.block_out_channels]
     film = {} if module.film_dim is None else _FILM
     return {
         "_class_name": "AudioLDM2UNet2DConditionModel",

@@ -23,6 +23,8 @@ _STORAGES = {
     **{"Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8"},
     **{"ComplexFloat": "complex64", "ComplexDouble": "complex128", "Bool": "bool"},
     "Untyped": "uint8",
+    # Quantised tensors stay shut, but the older format must step over their numbers.
+    **{"QInt8": "int8", "QUInt8": "uint8", "QInt32": "int32"},
 }
 
 
@@ -122,7 +124,7 @@ class _Unpickler(pickle.Unpickler):
         name = getattr(kind, "name", "").rpartition(".")[2]
         known = _STORAGES.get(name.removesuffix("Storage"))
         if known is None or type(numel) is not int or numel < 0:
-            return Opaque(*pid)  # quantised, say; so are then its tensors
+            return Opaque(*pid)  # so are then its tensors
         dtype = DTYPES[known]
         storage = self._storage(dtype, str(key), numel * dtype.itemsize)
         return _part(storage, *view[0]) if view and view[0] else storage

@@ -2,12 +2,15 @@
 
 espeak-ng turns text into the International Phonetic Alphabet, each character of which is a symbol
 of VITS (Kim et al., arXiv 2106.06103), and a stop symbol ends the row. What comes before espeak-ng,
-and what becomes of a character that has no id (brackets, say), is done in one of two ways:
+and what becomes of a character that is no symbol, is done in one of two ways:
 
-* "official": Tacotron's "english_cleaners2" (ASCII, lower case, abbreviations in full); a character
-  without an id becomes padding.
-* "diffusers": what `tokenizer_config.json` tells `transformers.VitsTokenizer` to do; a character
-  without an id becomes the unknown token, or is left out if that has none (where transformers 4 fails).
+* "official": Tacotron's "english_cleaners2" (ASCII, lower case, abbreviations in full); such a
+  character becomes padding.
+* "diffusers": what `tokenizer_config.json` tells `transformers.VitsTokenizer` to do; such a
+  character becomes the unknown token, or is left out if that has no id (transformers 4 fails then).
+
+Brackets are no symbols, and the phonemizer of the time when the models were trained passed over
+them. That is done here too; today's would keep them among the phonemes.
 """
 
 import dataclasses
@@ -128,10 +131,9 @@ def phoneme_ids(
 ) -> Encoded:
     """A row of phonemes a transcript, the stop symbol, and padding.
 
-    A row that phonemes fill has no stop symbol. Two habits of the peers show where padding stands
-    among the phonemes, be it for unknown characters or by `add_blank`: the official mask is as long
-    as a row has other ids, and so ends too early; diffusers puts the stop symbol in place of the
-    first padding.
+    A row that phonemes fill has no stop symbol. Where padding stands between phonemes, the peers'
+    habits are kept: the official mask is as long as a row has other ids, and so ends early; and
+    diffusers puts the stop symbol in place of the first padding.
 
     Args:
         transcripts: what is to be spoken; "" is a stop symbol alone.
@@ -228,6 +230,6 @@ def _espeak() -> Callable[[str], str]:
         backend="espeak",
         strip=True,
         preserve_punctuation=True,
-        punctuation_marks=_PUNCTUATION,  # phonemizer's own have brackets since; they have no id
+        punctuation_marks=_PUNCTUATION,  # without brackets, see above
         with_stress=True,
     )

@@ -38,7 +38,9 @@ def read_prompts(path: pathlib.Path) -> list[Request]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x})") from None
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x})"
+        ) from None
     requests = readers[path.suffix.lower()](path, text)
     if not requests:
         raise ValueError(f"{path}: no prompt in it")
@@ -48,13 +50,17 @@ def read_prompts(path: pathlib.Path) -> list[Request]:
 def _request(path: pathlib.Path, line: int, fields: dict) -> Request:
     where = f"{path}, line {line}"
     if unknown := [str(key) for key in fields if key not in COLUMNS]:
-        raise ValueError(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+        raise ValueError(
+            f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(COLUMNS)}"
+        )
     fields = {key: value for key, value in fields.items() if value not in (None, "")}
     if "seed" in fields:
         try:
             fields["seed"] = int(fields["seed"])
         except (TypeError, ValueError):
-            raise ValueError(f"{where}: the seed {fields['seed']!r} is not a whole number") from None
+            raise ValueError(
+                f"{where}: the seed {fields['seed']!r} is not a whole number"
+            ) from None
     for key, value in fields.items():
         if key != "seed" and not isinstance(value, str):
             raise ValueError(f"{where}: {key} should be text, not {value!r}")
@@ -98,6 +104,8 @@ def _from_jsonl(path: pathlib.Path, text: str) -> list[Request]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from None
         if not isinstance(fields, dict):
-            raise ValueError(f"{path}, line {number}: an object is expected, not {line.strip()[:40]}")
+            raise ValueError(
+                f"{path}, line {number}: an object is expected, not {line.strip()[:40]}"
+            )
         requests.append(_request(path, number, fields))
     return requests

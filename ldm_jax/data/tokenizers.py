@@ -1,8 +1,7 @@
 """Text to token ids: RoBERTa's for CLAP and T5's, from the tokeniser files of a checkpoint.
 
-`tokenizer.json` alone says how text becomes tokens, so that `tokenizers` (a Rust library that loads
-in milliseconds) is all this needs; importing `transformers` takes seconds, and happens for folders
-without that file only. Phonemes are in `ldm_jax.data.phonemes`.
+The `tokenizers` library does the work, from `tokenizer.json` or the files that came before it.
+Phonemes are in `ldm_jax.data.phonemes`.
 """
 
 import dataclasses
@@ -14,6 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 from jaxtyping import Bool, Int
+from tokenizers import models, pre_tokenizers, processors
+
+from ldm_jax.data.spiece import read_spiece
 
 _NO_LIMIT = 10**9  # transformers writes 10^30 where it knows of none
 
@@ -100,9 +102,8 @@ def pad_rows(
 def load_tokenizer(folder: pathlib.Path) -> TextTokenizer:
     """The tokeniser of RoBERTa or T5 in `folder`.
 
-    Read are `tokenizer.json`, or else `spiece.model` (T5), or `vocab.json` and `merges.txt`
-    (RoBERTa); and of `tokenizer_config.json` the `model_max_length` and
-    `pad_token`.
+    Read are `tokenizer.json`, or else `spiece.model` (T5), or `merges.txt` and `vocab.json`
+    (RoBERTa); and `model_max_length` and `pad_token` from `tokenizer_config.json`.
 
     Raises:
         TokenizerError: none of these files, a file that is no such file, or an unsupported setting.
@@ -164,26 +165,30 @@ def token_text(token: str | Mapping[str, Any]) -> str:
 
 
 def _read_backend(folder: pathlib.Path) -> tokenizers.Tokenizer:
-    path = folder / "tokenizer.json"
-    if path.exists():
-        try:
-            return tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises no narrower type
-            raise TokenizerError(f"{path} is no tokeniser: {error}") from None
-    by_file = {"spiece.model": "T5TokenizerFast", "merges.txt": "RobertaTokenizerFast"}
-    for name, kind in by_file.items():
-        if (folder / name).exists():
-            return _read_by_transformers(folder, kind)
-    raise TokenizerError(
-        f"{folder} has no tokeniser: one of tokenizer.json, {', '.join(by_file)} is needed"
+    by_file = {
+        "tokenizer.json": lambda path: tokenizers.Tokenizer.from_file(str(path)),
+        "spiece.model": read_spiece,
+        "merges.txt": _read_merges,
+    }
+    for name, read in by_file.items():
+        path = folder / name
+        if path.exists():
+            try:
+                return read(path)
+            except Exception as error:  # `tokenizers` raises no narrower type
+                raise TokenizerError(f"{path} is no tokeniser: {error!r}") from None
+    raise TokenizerError(f"{folder} has no tokeniser: one of {', '.join(by_file)} is needed")
+
+
+def _read_merges(path: pathlib.Path) -> tokenizers.Tokenizer:
+    """RoBERTa's byte-level BPE in merges.txt and the vocab.json beside it."""
+    model = models.BPE.from_file(str(path.with_name("vocab.json")), str(path))
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.add_special_tokens([*special, tokenizers.AddedToken("<mask>", lstrip=True)])
+    ids = tokenizer.get_vocab()
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", ids["</s>"]), ("<s>", ids["<s>"]), add_prefix_space=False
     )
-
-
-def _read_by_transformers(folder: pathlib.Path, kind: str) -> tokenizers.Tokenizer:
-    try:
-        import transformers
-    except ImportError:
-        raise TokenizerError(
-            f"{folder} has no tokenizer.json, which transformers would build: pip install it"
-        ) from None
-    return getattr(transformers, kind).from_pretrained(folder).backend_tokenizer
+    return tokenizer

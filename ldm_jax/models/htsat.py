@@ -141,6 +141,8 @@ class PatchEmbed(nn.Module):
 
         x = patches(images[:, 0], (patch, patch), "proj")
         if self.fusion:
+            if is_longer is None:
+                raise ValueError("a tower with fusion needs is_longer")
             parts = patches(images[:, 1:].reshape(-1, size, size), (patch, 3 * patch), "mel_conv2d")
             height, width = parts.shape[1:3]
             parts = parts.reshape(batch, channels - 1, height, width, -1).transpose(0, 2, 1, 3, 4)
@@ -199,23 +201,20 @@ class HTSAT(nn.Module):
         """The mean over the patches after the last stage.
 
         Args:
-            features: spectrograms in dB, (batch, frames, mels); with fusion (batch, 4, frames,
-                mels).
-            is_longer: with fusion, whether a clip's spectrograms 1 to 3 are to be fused into the
-                first.
+            features: spectrograms in dB, with fusion four a clip, else one and no such axis.
+            is_longer: with fusion, whether spectrograms 1 to 3 of a clip are fused into the first.
 
         Raises:
             ValueError: features of another shape, or no `is_longer` where there is fusion.
         """
         shape = (
-            ("batch", 4, "frames", self.num_mels)
-            if self.fusion
-            else ("batch", "frames", self.num_mels)
+            features.shape[0],
+            *((4,) if self.fusion else ()),
+            features.shape[-2],
+            self.num_mels,
         )
-        if features.ndim != len(shape) or features.shape[-1] != self.num_mels:
-            raise ValueError(f"features {features.shape}, but this tower takes {shape}")
-        if self.fusion and (is_longer is None or features.shape[1] != 4):
-            raise ValueError(f"a tower with fusion takes features {shape} and is_longer")
+        if features.shape != shape:
+            raise ValueError(f"features are {features.shape}; with fusion {self.fusion}: {shape}")
         x = upcast(features) if self.fusion else upcast(features)[:, None]
         images = mel_to_image(BatchNorm(name="batch_norm")(x), self.image_size)
         x = PatchEmbed(

@@ -20,8 +20,8 @@ _MERGE_EPSILON = 1e-5  # of the norm between stages, whatever the blocks use
 
 
 def to_windows(
-    x: Shaped[Array | np.ndarray, "batch size size c"], window: int
-) -> Shaped[Array | np.ndarray, "batch windows tokens c"]:
+    x: Shaped[Array, "batch size size c"], window: int
+) -> Shaped[Array, "batch windows tokens c"]:
     """An image cut into squares of window^2 places, row by row, each flattened row by row."""
     batch, size, _, c = x.shape
     across = size // window
@@ -52,9 +52,10 @@ def relative_position_index(window: int) -> Int[np.ndarray, "tokens tokens"]:
 def shift_bias(size: int, window: int, shift: int) -> Float[np.ndarray, "windows tokens tokens"]:
     """0 between places of a window that were as near before the image was rolled, else -100."""
     band = np.digitize(np.arange(size), [size - window, size - shift])
-    regions = 3 * band[:, None] + band[None, :]
-    in_windows = to_windows(regions[None, :, :, None], window)[0, :, :, 0]
-    return np.where(in_windows[:, :, None] == in_windows[:, None, :], 0.0, -100.0)
+    across = size // window
+    regions = (3 * band[:, None] + band[None, :]).reshape(across, window, across, window)
+    regions = regions.swapaxes(1, 2).reshape(across**2, window**2)
+    return np.where(regions[:, :, None] == regions[:, None, :], 0.0, -100.0)
 
 
 class SelfAttention(nn.Module):

@@ -307,9 +307,8 @@ def test_what_cannot_be_held_is_said_before_anything_is_written(tmp_path):
 def test_json_and_permissions(tmp_path):
     path = tmp_path / "a" / "config.json"
     write_json(path, {"name": "Müller", "sizes": [1]})
-    assert (
-        path.read_text("utf-8") == '{\n  "name": "Müller",\n  "sizes": [\n    1,\n    2\n  ]\n}\n'
-    )
+    text = '{\n  "name": "Müller",\n  "sizes": [\n    1\n  ]\n}\n'
+    assert path.read_text("utf-8") == text
     save_tensors(tmp_path / "a" / "x.safetensors", {"w": np.zeros(1)})
     with staged(tmp_path / "b") as building:
         pass

@@ -62,7 +62,7 @@ def test_config_comes_back(config):
 
 def test_heads_of_one_width_are_written_by_level():
     module = convert_unet.from_official(convert_unet.OFFICIAL_CONFIGS["audioldm2-full"])
-    assert convert_unet.to_config(module)["attention_head_dim"] == [1, 8, 12, 20]
+    assert convert_unet.to_config(module)["attention_head_dim"] == [4, 8, 12, 20]
     assert convert_unet.from_config(convert_unet.to_config(module)) == module
 
 

@@ -15,7 +15,9 @@ def test_text(tmp_path):
 
 
 def test_csv(tmp_path):
-    path = write(tmp_path, "p.csv", 'prompt,seed,negative_prompt\n"a dog, barking",7,\nrain,,noise\n')
+    path = write(
+        tmp_path, "p.csv", 'prompt,seed,negative_prompt\n"a dog, barking",7,\nrain,,noise\n'
+    )
     assert read_prompts(path) == [
         Request(prompt="a dog, barking", seed=7),
         Request(prompt="rain", negative_prompt="noise"),
@@ -23,8 +25,15 @@ def test_csv(tmp_path):
 
 
 def test_jsonl(tmp_path):
-    path = write(tmp_path, "p.jsonl", '{"prompt": "a", "transcript": "Hi.", "name": "x"}\n\n{"prompt": "b", "seed": 3}\n')
-    assert read_prompts(path) == [Request(prompt="a", transcript="Hi.", name="x"), Request(prompt="b", seed=3)]
+    path = write(
+        tmp_path,
+        "p.jsonl",
+        '{"prompt": "a", "transcript": "Hi.", "name": "x"}\n\n{"prompt": "b", "seed": 3}\n',
+    )
+    assert read_prompts(path) == [
+        Request(prompt="a", transcript="Hi.", name="x"),
+        Request(prompt="b", seed=3),
+    ]
 
 
 @pytest.mark.parametrize(

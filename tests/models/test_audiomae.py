@@ -75,18 +75,17 @@ def test_golden(name, dtype, bound):
     assert max(errors.values()) < bound, errors
 
 
-@pytest.mark.parametrize("name", cases.CASES)
-def test_bfloat16(name):
-    # 8 bits of mantissa; a temperature of 0.01 turns roundings of 0.004 into 0.4 of a score.
-    module, params, inputs, outputs = stored(name)
+def test_bfloat16():
+    module, params, inputs, outputs = stored("swin")
     params, fbank = as_arrays((params, inputs["fbank"]), jnp.float32)
     module = module.clone(dtype=jnp.bfloat16)
     features = apply(module, params, fbank, method="features")
-    assert features.dtype == jnp.bfloat16
-    assert relative_error(features.astype(jnp.float32), outputs["features"]) < 0.02
     keep, restore = jnp.asarray(inputs["keep_ids"]), jnp.asarray(inputs["restore_ids"])
-    pred = apply(module, params, fbank, keep, restore).astype(jnp.float32)
-    assert relative_error(pred, outputs["pred"]) < {"vit": 0.02, "swin": 0.2}[name]
+    pred = apply(module, params, fbank, keep, restore)
+    assert features.dtype == pred.dtype == jnp.bfloat16
+    # 8 bits of mantissa; a temperature of 0.01 turns roundings of 0.004 into 0.4 of a score.
+    assert relative_error(features.astype(jnp.float32), outputs["features"]) < 0.02
+    assert relative_error(pred.astype(jnp.float32), outputs["pred"]) < 0.1
 
 
 def test_position_tables_are_the_published_ones():

@@ -77,7 +77,7 @@ def test_golden(name, dtype, bound):
 
 
 def test_padding_changes_no_text():
-    """A text gives in a shorter batch what it gives in a longer one; what is in the padding is not seen."""
+    """Neither how much of it there is nor what stands in it."""
     run, inputs = prepared("plain", "float32"), cases.inputs(cases.TINY["plain"])
     ids, mask = inputs["token_ids"], inputs["mask"]
     longer = run(inputs)["text_embeds"]
@@ -113,7 +113,7 @@ def test_half_precision():
 
 
 def test_bicubic_taps():
-    """Weights add up to 1; half way between two places they are -3/32, 19/32, 19/32, -3/32 (A = -3/4)."""
+    """Half way between two places the weights for A = -3/4 are -3/32, 19/32, 19/32, -3/32."""
     places, weights = bicubic_taps(7, 13)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-14)
     np.testing.assert_allclose(weights[::2], np.tile([0, 1, 0, 0], (7, 1)), atol=1e-14)
@@ -134,16 +134,16 @@ def test_mel_to_image_folds_time_over_frequency():
 
 def test_windows_are_squares():
     image = np.arange(8 * 8).reshape(1, 8, 8, 1)
-    cut = to_windows(image, 4)
+    cut = np.asarray(to_windows(jnp.asarray(image), 4))
     np.testing.assert_array_equal(cut[0, 1, :, 0].reshape(4, 4), image[0, :4, 4:, 0])
     np.testing.assert_array_equal(from_windows(jnp.asarray(cut), 4), image)
 
 
 def test_shifted_windows_attend_to_neighbours_alone():
-    """In an image rolled by 2, two places of a window may meet where they are less than a window apart."""
+    """In an image rolled by 2, places of a window meet if they were less than 4 apart before."""
     row, column = np.mgrid[:8, :8]
     rolled = [np.roll(x, (-2, -2), axis=(0, 1))[None, ..., None] for x in (row, column)]
-    row, column = (to_windows(x, 4)[0, ..., 0] for x in rolled)
+    row, column = (np.asarray(to_windows(jnp.asarray(x), 4))[0, ..., 0] for x in rolled)
     apart = [np.abs(x[:, :, None] - x[:, None, :]) for x in (row, column)]
     near = (apart[0] < 4) & (apart[1] < 4)
     np.testing.assert_array_equal(shift_bias(8, 4, 2), np.where(near, 0.0, -100.0))
@@ -237,12 +237,12 @@ def test_unsupported_configs(part, change, message):
     ("name", "change", "message"),
     [
         ("plain", {"features": (1, 300, 16)}, "300 frames, but a 64 x 64 image holds 256"),
-        ("plain", {"features": (1, 4, 250, 16)}, "this tower takes"),
-        ("plain", {"features": (1, 250, 64)}, "this tower takes"),
+        ("plain", {"features": (1, 4, 250, 16)}, r"fusion False: \(1, 250, 16\)"),
+        ("plain", {"features": (1, 250, 64)}, r"fusion False: \(1, 250, 16\)"),
         ("plain", {"token_ids": (1, 30), "mask": (1, 30)}, "30 tokens, but there are 20 positions"),
-        ("fused", {"features": (1, 250, 16)}, "this tower takes"),
-        ("fused", {"features": (1, 3, 250, 16)}, "and is_longer"),
-        ("fused", {"is_longer": None}, "and is_longer"),
+        ("fused", {"features": (1, 250, 16)}, r"fusion True: \(1, 4, 250, 16\)"),
+        ("fused", {"features": (1, 3, 250, 16)}, r"fusion True: \(1, 4, 250, 16\)"),
+        ("fused", {"is_longer": None}, "a tower with fusion needs is_longer"),
     ],
 )
 def test_wrong_inputs(name, change, message):

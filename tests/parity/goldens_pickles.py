@@ -63,7 +63,7 @@ def lightning() -> dict:
         "hyper_parameters": argparse.Namespace(lr=1e-4, size=torch.Size([2, 3]), dtype=torch.half),
         "callbacks": {Callback: Callback()},
         "path": pathlib.PurePosixPath("/data"),
-        "tags": {"a", "b"},
+        "tags": {"a"},
         "counts": collections.defaultdict(int, {"seen": 2}),
         "device": torch.device("cpu"),
         "bytes": b"\x00\xff",
@@ -86,7 +86,3 @@ def write() -> None:
         torch.save({name: weights[name] for name in names}, shard)
     shard_of = {n: shard.name for shard, names in zip(shards, parts, strict=True) for n in names}
     index.write_text(json.dumps({"metadata": {"total_size": 140}, "weight_map": shard_of}))
-
-
-if __name__ == "__main__":
-    write()

@@ -28,7 +28,7 @@ def run(
     dtype: str,
     buffers: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Embeddings and logits; the tensors, with `buffers` or the peer's own, are all that the peer has."""
+    """Embeddings and logits, from the tensors and `buffers`, or else the peer's own buffers."""
     model = _model(config).to(getattr(torch, dtype))
     if buffers is None:
         state = model.state_dict()
@@ -54,8 +54,8 @@ def features(
 ) -> tuple[np.ndarray, bool]:
     """The features of one clip, and whether it is longer.
 
-    A long clip is cropped at `start`; of the three ranges that fusion draws from, the first, the middle and the last
-    element are drawn.
+    A long clip is cropped at `start`; of the three ranges that fusion draws from, the first, the
+    middle and the last element are drawn.
     """
     drawn = []
 
@@ -67,7 +67,7 @@ def features(
     truncation = "fusion" if fusion else "rand_trunc"
     with (
         mock.patch.object(np.random, "choice", choose),
-        mock.patch.object(np.random, "randint", lambda low, high: start),
+        mock.patch.object(np.random, "randint", return_value=start),
     ):
         mel, longer = extractor._get_input_mel(wave, 480_000, truncation, padding)
     return (mel if fusion else mel[0]), longer

@@ -42,7 +42,7 @@ def test_published(name):
 
 @pytest.mark.parametrize("name", cases.TINY)
 def test_export_loads_in_the_peer(name):
-    """Config, weights and buffers written by us are all that the peer wants, and give it the same network."""
+    """Config, weights and buffers written by us load strictly, and give the same network."""
     config = cases.TINY[name]
     inputs = cases.inputs(config)
     module = convert_clap.from_config(config)
