@@ -1,5 +1,7 @@
 """Configurations, weights and inputs on which AudioMAE is compared."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ldm_jax.models.audiomae import AudioMAE
@@ -39,6 +41,12 @@ MASK_RATIO = 0.7
 
 def module(name: str, **changes) -> AudioMAE:
     return AudioMAE(**{**CASES[name], **changes})
+
+
+def expected(module: AudioMAE):
+    """Shapes of our parameters."""
+    fbank = jnp.zeros((1, *module.img_size))
+    return jax.eval_shape(module.init, jax.random.key(0), fbank)["params"]
 
 
 def tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

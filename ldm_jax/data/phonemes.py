@@ -20,7 +20,7 @@ import pathlib
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -209,7 +209,7 @@ def to_phonemes(text: str) -> str:
 
 
 @functools.cache
-def _espeak() -> Callable[[str], str]:
+def _espeak() -> Callable[[str], Any]:
     """`phonemize` on the espeak-ng of a wheel, or on that of PHONEMIZER_ESPEAK_LIBRARY."""
     try:
         import espeakng_loader

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from ldm_jax.models.attention import attend
 from ldm_jax.models.layers import Dense, Dtype, GroupNorm, LayerNorm
@@ -28,6 +28,14 @@ class Context(NamedTuple):
     key: Float[Array, "batch tokens heads dim"]
     value: Float[Array, "batch tokens heads dim"]
     mask: Bool[Array, "batch 1 1 tokens"] | None
+
+
+def match_rows(x: Shaped[Array, "batch *rest"], rows: int) -> Shaped[Array, "{rows} *rest"]:
+    """Each row of `x` repeated so that there are `rows`: x0 x0 x1 x1 ... for twice as many.
+
+    What a clip's guided and unguided branch share is computed once, until they meet their contexts.
+    """
+    return x if x.shape[0] == rows else jnp.repeat(x, rows // x.shape[0], axis=0)
 
 
 class Attention(nn.Module):
@@ -142,9 +150,11 @@ class TransformerBlock(nn.Module):
 
     def __call__(
         self, x: Float[Array, "batch positions c"], context: Context | None
-    ) -> Float[Array, "batch positions c"]:
-        """`attn2` is a second self-attention where `context` is None."""
+    ) -> Float[Array, "rows positions c"]:
+        """`attn2` is a second self-attention where `context` is None; else the output has its rows."""
         x = x + self.attn1(self.norm1(x))
+        if context is not None:
+            x = match_rows(x, context.key.shape[0])
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -185,10 +195,14 @@ class SpatialTransformer(nn.Module):
 
     def __call__(
         self, x: Float[Array, "batch time freq c"], contexts: tuple[Context | None, ...]
-    ) -> Float[Array, "batch time freq c"]:
-        """Attends with one context a block, as `project` made them; None is self-attention."""
+    ) -> Float[Array, "rows time freq c"]:
+        """Attends with one context a block, as `project` made them; None is self-attention.
+
+        Contexts may have a multiple of the rows of `x`, each of which then stands for several.
+        """
         batch, time, freq, channels = x.shape
         tokens = self.proj_in(self.norm(x).reshape(batch, time * freq, channels))
         for block, context in zip(self.transformer_blocks, contexts, strict=True):
             tokens = block(tokens, context)
-        return x + self.proj_out(tokens).reshape(x.shape)
+        out = self.proj_out(tokens).reshape(-1, time, freq, channels)
+        return match_rows(x, out.shape[0]) + out

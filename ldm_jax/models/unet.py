@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, timestep_embedding
-from ldm_jax.models.transformer import Context
+from ldm_jax.models.transformer import Context, match_rows
 from ldm_jax.models.unet_stage import Stage, TimeMLP, at_least_float32
 
 # One entry a stage (down, middle, up), and in it one a residual block: (..., its channels).
@@ -148,13 +148,15 @@ class UNet(nn.Module):
         latents: Float[Array, "batch time freq {self.in_channels}"],
         time_embedding: TimeEmbedding,
         projected: Projected,
-    ) -> Float[Array, "batch time freq {self.out_channels}"]:
+    ) -> Float[Array, "rows time freq {self.out_channels}"]:
         """The network itself; time and freq may be any sizes.
 
         Args:
             latents: noisy.
-            time_embedding: arrays (batch or 1, channels): one step of what `embed_time` gives.
-            projected: what `project_contexts` gives.
+            time_embedding: arrays (rows or 1, channels): one step of what `embed_time` gives.
+            projected: what `project_contexts` gives for `rows` contexts, as many as there are
+                latents or a multiple. With twice as many, row i of the latents goes with rows
+                2 i and 2 i + 1, and what the two share is computed once.
         """
         inputs = iter(zip(time_embedding, projected, strict=True))
         x = self.conv_in(latents)
@@ -173,7 +175,7 @@ class UNet(nn.Module):
         for stage in self.up_blocks:
             time, contexts = next(inputs)
             for layer in range(stage.layers):
-                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = jnp.concatenate([x, match_rows(skips.pop(), x.shape[0])], axis=-1)
                 x = stage(x, time, contexts, layer=layer)
             if stage.resample:
                 x = stage.upsample(x, skips[-1].shape[1:3])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm
-from ldm_jax.models.transformer import Context, SpatialTransformer
+from ldm_jax.models.transformer import Context, SpatialTransformer, match_rows
 
 
 def at_least_float32(dtype: Dtype) -> Dtype:
@@ -71,13 +71,15 @@ class ResnetBlock(nn.Module):
         return self.time_emb_proj(nn.silu(time))
 
     def __call__(
-        self, x: Float[Array, "batch time freq in"], time: Float[Array, "#batch features"]
-    ) -> Float[Array, "batch time freq features"]:
-        """`time` is what `embed_time` gave."""
+        self, x: Float[Array, "batch time freq in"], time: Float[Array, "times features"]
+    ) -> Float[Array, "rows time freq features"]:
+        """`time` is what `embed_time` gave: one row for all, or a multiple of the rows of `x`."""
         hidden = self.conv1(nn.silu(self.norm1(x)))
+        hidden = match_rows(hidden, max(x.shape[0], time.shape[0]))
         hidden = hidden + time[:, None, None, :].astype(hidden.dtype)
         hidden = self.conv2(nn.silu(self.norm2(hidden)))
-        return hidden + (x if x.shape[-1] == self.features else self.conv_shortcut(x))
+        shortcut = x if x.shape[-1] == self.features else self.conv_shortcut(x)
+        return hidden + match_rows(shortcut, hidden.shape[0])
 
 
 class Downsample(nn.Module):
@@ -200,7 +202,7 @@ class Stage(nn.Module):
         contexts: tuple[tuple[Context | None, ...], ...],
         *,
         layer: int,
-    ) -> Float[Array, "batch time freq {self.features}"]:
+    ) -> Float[Array, "rows time freq {self.features}"]:
         """Residual block `layer` and the transformers after it, given what the two above made."""
         x = self.resnets[layer](x, time[layer])
         here = slice(layer * len(self.slots), (layer + 1) * len(self.slots))

@@ -49,16 +49,14 @@ def denoise(
 ) -> Carry:
     """Runs the sampler over the calls that `plan` and `table` hold: one scan.
 
-    Guided, the UNet sees every clip twice in one batch, unconditional and conditional side by side, and
-    eps = eps_u + w (eps_c - eps_u).
+    Guided, the contexts hold every clip twice, unconditional and conditional side by side, and
+    eps = eps_u + w (eps_c - eps_u) of the two outputs.
     """
     variables = {"params": params["unet"]}
 
     def denoiser(latents: Array, timestep: Array, embedding: Any) -> Array:
-        inputs = jnp.repeat(latents, 2, axis=0) if guided else latents
-        output = networks.unet.apply(
-            variables, inputs.astype(networks.unet.dtype), embedding, projected, method="denoise"
-        )
+        inputs = latents.astype(networks.unet.dtype)
+        output = networks.unet.apply(variables, inputs, embedding, projected, method="denoise")
         return classifier_free(output[0::2], output[1::2], guidance_scale) if guided else output
 
     return sample_segment(denoiser, plan, carry, keys=keys, extras=table)

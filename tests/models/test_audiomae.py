@@ -10,14 +10,13 @@ import pytest
 from ldm_jax.convert import audiomae as conversion
 from ldm_jax.convert import rules
 from ldm_jax.models import audiomae_blocks as blocks
-from ldm_jax.models.audiomae import FIXED, AudioMAE, sincos_table
+from ldm_jax.models.audiomae import FIXED, sincos_table
 from ldm_jax.models.audiomae_pretraining import (
     patchify,
     random_masking,
     reconstruction_loss,
     unpatchify,
 )
-from ldm_jax.models.loa import pool_loa
 from tests import cases_audiomae as cases
 from tests.golden import FLOAT32_BOUND, FLOAT64_BOUND, load, random_array, relative_error
 
@@ -26,18 +25,13 @@ PRECISIONS = pytest.mark.parametrize(
 )
 
 
-def expected(module: AudioMAE):
-    fbank = jnp.zeros((1, *module.img_size))
-    return jax.eval_shape(module.init, jax.random.key(0), fbank)["params"]
-
-
 @functools.cache
 def stored(name: str):
     """(network, weights in our layout, inputs, golden outputs)."""
     shapes, outputs = load(f"audiomae_{name}")
     module = cases.module(name)
     tensors = cases.tensors(shapes)
-    params = rules.convert(tensors, conversion.OFFICIAL, expected(module), network="AudioMAE")
+    params = rules.convert(tensors, conversion.OFFICIAL, cases.expected(module), network="AudioMAE")
     return module, params, cases.inputs(module.img_size, module.patch_size), outputs
 
 
@@ -117,6 +111,18 @@ def test_initial_weights():
     tokens = np.concatenate([params[k].ravel() for k in ("cls_token", "mask_token")])
     assert 0.015 < tokens.std() < 0.025
     np.testing.assert_array_equal(params["decoder_blocks_1"]["attn"]["tau"], 1.0)
+
+
+def test_encoder_alone():
+    module, params, inputs, outputs = stored("swin")
+    tensors = cases.tensors(load("audiomae_swin")[0])
+    encoder = module.clone(decoder=None)
+    alone = rules.convert(tensors, conversion.ENCODER, cases.expected(encoder), network="AudioMAE")
+    assert set(alone) < set(params)
+    alone, fbank = as_arrays((alone, inputs["fbank"]), jnp.float32)
+    assert (
+        relative_error(apply(encoder, alone, fbank, method="features"), outputs["features"]) < 1e-5
+    )
 
 
 # What must not matter
@@ -243,164 +249,9 @@ def test_dropout_of_the_position_bias():
     assert relative_error(first, second) > 1e-4
 
 
-# Masking, patches, loss
-
-
-@pytest.mark.parametrize(("ratio", "kept"), [(0.8, 102), (0.75, 128), (0.0, 512)])
-def test_random_masking(ratio, kept):
-    keep, restore, mask = random_masking(jax.random.key(3), batch=64, tokens=512, mask_ratio=ratio)
-    assert keep.shape == (64, kept)
-    np.testing.assert_array_equal(np.sort(restore, axis=1), np.tile(np.arange(512), (64, 1)))
-    np.testing.assert_array_equal(np.take_along_axis(restore, keep, axis=1)[0], np.arange(kept))
-    hidden = np.ones((64, 512))
-    np.put_along_axis(hidden, np.asarray(keep), 0, axis=1)
-    np.testing.assert_array_equal(mask, hidden)
-    assert len({tuple(row) for row in np.asarray(keep)}) == 64  # each clip its own
-
-
-def test_every_patch_is_hidden_equally_often():
-    draws = 4_000
-    mask = np.asarray(random_masking(jax.random.key(0), batch=draws, tokens=32).mask)
-    share = 26 / 32  # int(32 * 0.2) = 6 kept
-    assert np.abs(mask.mean(axis=0) - share).max() < 4.5 * np.sqrt(share * (1 - share) / draws)
-
-
-def test_masking_must_leave_a_patch():
-    with pytest.raises(ValueError, match=r"mask_ratio 0\.99 leaves 0 of 32 patches"):
-        random_masking(jax.random.key(0), batch=1, tokens=32, mask_ratio=0.99)
-
-
-def test_patchify():
-    fbank = jnp.asarray(random_array("fbank", (2, 48, 32)), jnp.float32)
-    patches = patchify(fbank, 16)
-    assert patches.shape == (2, 6, 256)
-    for time, frequency in ((0, 0), (17, 3), (47, 31), (20, 16)):
-        token, pixel = time // 16 * 2 + frequency // 16, time % 16 * 16 + frequency % 16
-        assert patches[1, token, pixel] == fbank[1, time, frequency]
-    np.testing.assert_array_equal(unpatchify(patches, 32), fbank)
-    with pytest.raises(ValueError, match=r"\(48, 30\) does not split into patches of 16"):
-        patchify(jnp.zeros((1, 48, 30)))
-    with pytest.raises(ValueError, match="6 patches of 256 do not make up 128"):
-        unpatchify(jnp.zeros((1, 6, 200 + 56)))
-
-
-def test_loss_of_closed_forms():
-    fbank = jnp.asarray(random_array("fbank", (2, 32, 32)), jnp.float32)
-    mask = jnp.asarray([[1, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
-    patches = patchify(fbank)
-    assert float(reconstruction_loss(patches + 0.5, fbank, mask, norm_pix=False)) == pytest.approx(
-        0.25, rel=1e-5
-    )
-    # Zero predictions miss normalised patches by their variance, which counts 255 of 256 degrees.
-    zero = reconstruction_loss(jnp.zeros_like(patches), fbank, mask)
-    assert float(zero) == pytest.approx(255 / 256, rel=1e-5)
-    visible = patches.at[0, 1].add(7.0)  # an error on a patch that was seen costs nothing
-    assert float(reconstruction_loss(visible, fbank, mask, norm_pix=False)) == 0.0
-
-
-# Language of audio
-
-
-@pytest.mark.parametrize(("time_pool", "freq_pool"), [(8, 8), (1, 1), (2, 2), (16, 4), (64, 1)])
-def test_pool_loa(time_pool, freq_pool):
-    features = random_array("features", (2, 512, 3)).astype(np.float32)
-    pooled = pool_loa(jnp.asarray(features), time_pool=time_pool, freq_pool=freq_pool)
-    grid, want = features.reshape(2, 64, 8, 3), []
-    for t in range(0, 64, time_pool):
-        for f in range(0, 8, freq_pool):
-            box = grid[:, t : t + time_pool, f : f + freq_pool].reshape(2, -1, 3)
-            want.append((box.mean(axis=1, dtype=np.float64) + box.max(axis=1)) / 2)
-    assert relative_error(pooled, np.stack(want, axis=1)) < 1e-6
-
-
-def test_pooling_must_tile():
-    features = jnp.zeros((1, 512, 2))
-    with pytest.raises(ValueError, match="3 x 8 does not tile the 64 x 8 grid"):
-        pool_loa(features, time_pool=3, freq_pool=8)
-    with pytest.raises(ValueError, match="512 features do not lie on a grid of 32 x 8"):
-        pool_loa(features, time_pool=1, freq_pool=1, grid=(32, 8))
-
-
-# Conversion
-
-
-@pytest.mark.parametrize("name", cases.CASES)
-def test_conversion_is_a_bijection(name):
-    _, params, _, _ = stored(name)
-    tensors = cases.tensors(load(f"audiomae_{name}")[0])
-    back = rules.export(params, conversion.OFFICIAL, network="AudioMAE")
-    assert back.keys() == tensors.keys()
-    for key, x in tensors.items():
-        np.testing.assert_array_equal(back[key], x)
-
-
-def test_encoder_alone():
-    module, params, inputs, outputs = stored("swin")
-    tensors = cases.tensors(load("audiomae_swin")[0])
-    encoder = module.clone(decoder=None)
-    alone = rules.convert(tensors, conversion.ENCODER, expected(encoder), network="AudioMAE")
-    assert set(alone) < set(params)
-    alone, fbank = as_arrays((alone, inputs["fbank"]), jnp.float32)
-    assert (
-        relative_error(apply(encoder, alone, fbank, method="features"), outputs["features"]) < 1e-5
-    )
-
-
-def test_published_sizes():
-    for name, config in cases.PUBLISHED.items():
-        module = conversion.from_config(config)
-        shapes = jax.tree.leaves(expected(module))
-        assert sum(x.size for x in shapes) == cases.PARAMETERS[name]
-        assert module.grid == (64, 8)
-        assert module.averaged_blocks == 3  # blocks 9, 10 and 11
-        assert conversion.from_config(conversion.to_config(module)) == module
-    encoder = conversion.from_config({**cases.PUBLISHED["vit"], "decoder_mode": None})
-    shapes = jax.tree.leaves(expected(encoder))
-    assert sum(x.size for x in shapes) == cases.ENCODER_PARAMETERS
-    assert conversion.from_config(conversion.to_config(encoder)) == encoder
-
-
-@pytest.mark.parametrize("name", [*cases.PUBLISHED, None])
-def test_configuration_from_shapes(name):
-    config = cases.PUBLISHED.get(name, {**cases.PUBLISHED["vit"], "decoder_mode": None})
-    module = conversion.from_config(config)
-    tensors = rules.export(  # shapes without memory
-        jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), expected(module)),
-        conversion.OFFICIAL,
-        network="AudioMAE",
-    )
-    assert conversion.from_config(conversion.config_of(tensors)) == module
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"in_chans": 3}, "in_chans is 3; only 1 is supported"),
-        ({"use_custom_patch": True}, "use_custom_patch is True; only False is supported"),
-        ({"decoder_mode": 4}, "decoder_mode is 4; supported are 0, 1 and None"),
-        ({"no_shift": True}, "no_shift is True; only False is supported"),
-        (
-            {"contextual_depth": 11},
-            "contextual_depth is 11; with a depth of 12 supported are 0 to 10",
-        ),
-        ({"mlp_ratio": 2.5}, "mlp_ratio is 2.5; only whole numbers are supported"),
-        ({"windows": 4}, "unknown keys: windows"),
-    ],
-)
-def test_unsupported_configurations(change, message):
-    with pytest.raises(rules.ConversionError, match=message):
-        conversion.from_config({**cases.PUBLISHED["vit"], **change})
-
-
-def test_other_errors():
-    with pytest.raises(rules.ConversionError, match="2 blocks and 4 heads has no published form"):
-        conversion.to_config(cases.module("swin"))
-    with pytest.raises(
-        rules.ConversionError, match="not the weights of a pretrained AudioMAE: no cls"
-    ):
-        conversion.config_of({"fc_norm.weight": np.zeros(3)})
+def test_errors():
     with pytest.raises(ValueError, match="decoder 'mvit' is none of 'vit', 'swin', None"):
-        expected(cases.module("vit", decoder="mvit"))
+        cases.expected(cases.module("vit", decoder="mvit"))
     module = cases.module("vit")
     with pytest.raises(ValueError, match=r"fbank is \(32, 32\), this network takes \(64, 32\)"):
         jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32)))

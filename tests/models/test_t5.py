@@ -51,6 +51,15 @@ def test_golden(name, dtype, bound):
     assert relative_error(ours[inputs["mask"]], outputs["states"][inputs["mask"]]) < bound
 
 
+def test_bfloat16():
+    config, tensors, outputs = stored("gated")
+    inputs = cases.inputs(config)
+    ours = run(config, tensors, inputs, dtype="bfloat16")
+    assert ours.dtype == jnp.bfloat16
+    error = relative_error(ours[inputs["mask"]], outputs["states"][inputs["mask"]])
+    assert 1e-4 < error < 0.03
+
+
 @pytest.mark.parametrize(("num_buckets", "max_distance"), cases.BUCKETS)
 def test_buckets(num_buckets, max_distance):
     theirs = load("t5_buckets")[1][f"{num_buckets}_{max_distance}"]

@@ -76,6 +76,13 @@ def stored(name: str):
 
 
 @functools.cache
+def ours_of(name: str, dtype: str) -> dict[str, np.ndarray]:
+    config, tensors, _ = stored(name)
+    sizes = {"n_tokens": cases.N_TOKENS, "dtype": dtype}
+    return run(config, cases.GPT2, tensors, cases.streams(config), **sizes)
+
+
+@functools.cache
 def tiny_gpt2():
     return convert_gpt2(cases.GPT2, cases.part(stored("base")[1], "gpt2."))
 
@@ -86,12 +93,16 @@ def tiny_gpt2():
 @pytest.mark.parametrize("name", cases.TINY)
 def test_golden(name, dtype, bound):
     """A batch of clips of several lengths, against the peer on each of them alone."""
-    config, tensors, outputs = stored(name)
-    streams = cases.streams(config)
-    sizes = {"n_tokens": cases.N_TOKENS, "dtype": dtype}
-    ours = run(config, cases.GPT2, tensors, streams, **sizes)
+    ours = ours_of(name, dtype)
     assert ours["loa"].dtype == dtype
-    assert worst_error(ours, outputs, streams) < bound
+    assert worst_error(ours, stored(name)[2], cases.streams(cases.TINY[name])) < bound
+
+
+def test_bfloat16():
+    """The published roll-out length leaves the rounding of 8 bits where it was."""
+    low, high = ours_of("base", "bfloat16")["loa"], ours_of("base", "float32")["loa"]
+    assert low.dtype == jnp.bfloat16
+    assert 1e-4 < relative_error(low, high) < 0.05
 
 
 def test_a_clip_does_not_depend_on_its_neighbours():
@@ -99,7 +110,7 @@ def test_a_clip_does_not_depend_on_its_neighbours():
     config, tensors, _ = stored("base")
     streams = cases.streams(config)
     sizes = {"n_tokens": cases.N_TOKENS, "dtype": "float32"}
-    loa = run(config, cases.GPT2, tensors, streams, **sizes)["loa"]
+    loa = ours_of("base", "float32")["loa"]
     (clap, one, _), (text, mask, present) = ([x[::-1] for x in stream] for stream in streams)
     text = np.where(present[:, :, None], text, 5.0)
     longer = [np.pad(x, ((0, 0), (0, 7))) for x in (mask, present)]
@@ -137,11 +148,17 @@ def condition_of(length: int, seed: int = 0) -> Condition:
     return Condition(embeds, mask, positions)
 
 
-def test_a_roll_out_is_its_own_teacher_forced_prediction():
-    """y_i is what the network predicts after y_1 .. y_(i-1), by the whole sequence at once."""
+@functools.cache
+def roll_out():
     gpt2, params = tiny_gpt2()
     condition = condition_of(7)
     loa = jax.jit(functools.partial(generate_loa, gpt2, n_tokens=9))(params, condition)
+    return gpt2, params, condition, loa
+
+
+def test_a_roll_out_is_its_own_teacher_forced_prediction():
+    """y_i is what the network predicts after y_1 .. y_(i-1), by the whole sequence at once."""
+    gpt2, params, condition, loa = roll_out()
     predicted = jax.jit(functools.partial(predict_loa, gpt2))(params, condition, loa)
     assert relative_error(predicted, loa) < 1e-5
     other = loa.at[:, 4:].multiply(-1)  # the first five predictions see y_1 .. y_4 alone
@@ -151,9 +168,7 @@ def test_a_roll_out_is_its_own_teacher_forced_prediction():
 
 
 def test_given_tokens_are_continued():
-    gpt2, params = tiny_gpt2()
-    condition = condition_of(7)
-    loa = jax.jit(functools.partial(generate_loa, gpt2, n_tokens=9))(params, condition)
+    gpt2, params, condition, loa = roll_out()
     partial = append_tokens(condition, loa[:, :3])
     np.testing.assert_array_equal(partial.position_ids[:, -4:], [[6, 7, 8, 9], [5, 6, 7, 8]])
     rest = jax.jit(functools.partial(generate_loa, gpt2, n_tokens=6))(params, partial)
