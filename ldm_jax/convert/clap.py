@@ -85,8 +85,6 @@ _ONLY_AUDIO = {
     "flatten_patch_embeds": (True,),
     "enable_patch_layer_norm": (True,),
 }
-
-
 _LAION_SIZES = {"tiny": (96, 6), "base": (128, 12), "large": (256, 12)}  # width, third depth
 
 
@@ -152,7 +150,11 @@ def laion_config(variant: str, *, fusion: bool = False) -> dict[str, Any]:
 
     AudioLDM 2 has "base" without fusion. The text tower's epsilon is that of roberta-base, which
     LAION's code loads.
+
+    Raises:
+        ConversionError: another variant.
     """
+    _check("", {"variant": variant}, {"variant": tuple(_LAION_SIZES)})
     width, third = _LAION_SIZES[variant]
     tower = HTSAT(embed_dim=width, depths=(2, 2, third, 2), fusion=fusion)
     return to_config(CLAP(text=RoBERTa(layer_norm_eps=1e-5), audio=tower))

@@ -16,9 +16,8 @@ _Rules = tuple[Rule, ...]
 
 
 def _linear(source: str, path: str, kernel: Transform = LINEAR) -> _Rules:
-    return Rule(f"{source}.weight", f"{path}/kernel", kernel), Rule(
-        f"{source}.bias", f"{path}/bias"
-    )
+    weight = Rule(f"{source}.weight", f"{path}/kernel", kernel)
+    return weight, Rule(f"{source}.bias", f"{path}/bias")
 
 
 def _conv(source: str, path: str) -> _Rules:

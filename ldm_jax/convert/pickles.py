@@ -42,7 +42,7 @@ def read_pickle(path: str | pathlib.Path) -> Any:
                 "it is in the tar format of PyTorch 0.1; load and save it by a newer one"
             )
         if mapped[:1] != b"\x80":
-            raise CheckpointError("it is neither safetensors nor of torch.save; download it again")
+            raise CheckpointError("it is neither safetensors nor a file of torch.save")
         return _read_legacy(mapped)
     except CheckpointError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
@@ -102,7 +102,7 @@ def _read_zip(path: pathlib.Path, mapped: mmap.mmap) -> Any:
         entries = {entry.filename: entry for entry in archive.infolist()}
         roots = [name[:-8] for name in entries if re.fullmatch(r"[^/]+/data\.pkl", name)]
         if len(roots) != 1:
-            raise CheckpointError("it is a zip archive, but none of torch.save")
+            raise CheckpointError("it is a zip archive, but not one of torch.save")
         root = roots[0]
         if f"{root}constants.pkl" in entries:
             raise CheckpointError("it is a TorchScript program; save its state_dict() instead")
@@ -155,7 +155,7 @@ def _read_legacy(mapped: mmap.mmap) -> Any:
         return Storage(dtype, size, lambda: memoryview(mapped)[places[key] : places[key] + size])
 
     if load(mapped) != _MAGIC:
-        raise CheckpointError("it is a pickle, but none of torch.save")
+        raise CheckpointError("it is a pickle, but not one of torch.save")
     _version, _machine = load(mapped), load(mapped)
     tree = load(mapped, storage)
     keys = [str(key) for key in load(mapped)]

@@ -17,6 +17,7 @@ from ldm_jax.models.attention import attend
 from ldm_jax.models.layers import Dtype, LayerNorm
 
 KeyValue = tuple[Float[Array, "batch time heads dim"], Float[Array, "batch time heads dim"]]
+Past = tuple[KeyValue, Int[Array, ""]]  # and the column where the next ones go
 
 
 class Cache(NamedTuple):
@@ -60,18 +61,18 @@ class Attention(nn.Module):
         x: Float[Array, "batch queries d"],
         *,
         mask: Bool[Array, "#batch 1 queries keys"],
-        past: KeyValue | None,
-        column: Int[Array, ""] | None,
+        past: Past | None,
         deterministic: bool,
     ) -> tuple[Float[Array, "batch queries d"], KeyValue]:
-        """The output, and the keys and values; where there is a `past`, that from `column` on."""
+        """The output, and the keys and values: its own, or the `past` with its own written in."""
         d = x.shape[-1]
         heads = (*x.shape[:2], self.n_head, d // self.n_head)
         fused = _dense(3 * d, 0.02, self.dtype, "c_attn")(x)
         query, key, value = (part.reshape(heads) for part in jnp.split(fused, 3, axis=-1))
         if past is not None:
+            (keys, values), column = past
             write = partial(jax.lax.dynamic_update_slice_in_dim, start_index=column, axis=1)
-            key, value = write(past[0], key), write(past[1], value)
+            key, value = write(keys, key), write(values, value)
         out = attend(query, key, value, mask=mask)
         out = _dense(d, self.output_std, self.dtype, "c_proj")(out.reshape(x.shape))
         return nn.Dropout(self.dropout)(out, deterministic=deterministic), (key, value)
@@ -111,15 +112,14 @@ class Block(nn.Module):
         x: Float[Array, "batch queries d"],
         *,
         mask: Bool[Array, "#batch 1 queries keys"],
-        past: KeyValue | None = None,
-        column: Int[Array, ""] | None = None,
+        past: Past | None = None,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "batch queries d"], KeyValue]:
         """The states, and what `Attention` gives to be remembered."""
         shared = {"output_std": self.output_std, "dropout": self.dropout, "dtype": self.dtype}
         norm = partial(LayerNorm, self.epsilon, self.dtype)
         out, present = Attention(self.n_head, **shared, name="attn")(
-            norm(name="ln_1")(x), mask=mask, past=past, column=column, deterministic=deterministic
+            norm(name="ln_1")(x), mask=mask, past=past, deterministic=deterministic
         )
         x = x + out
         mlp = MLP(self.n_inner, **shared, name="mlp")
@@ -238,7 +238,7 @@ class GPT2(nn.Module):
         x = self._embed(inputs_embeds, cache.position[:, None])
         layers = []
         for block, past in zip(self.h, cache.layers, strict=True):
-            x, present = block(x, mask=mask[:, None, None, :], past=past, column=cache.column)
+            x, present = block(x, mask=mask[:, None, None, :], past=(past, cache.column))
             layers.append(present)
         return self.ln_f(x), Cache(tuple(layers), mask, cache.position + 1, cache.column + 1)
 

@@ -22,7 +22,7 @@ class RelativeAttention(nn.Module):
     """Self-attention with embeddings of the distance r = j - i for |r| <= window_size, else zero.
 
     score_ij = (q_i . (k_j + K_r)) / sqrt(dim), out_i = sum_j softmax_j(score_ij) (v_j + V_r); all
-    heads share K and V. The term with V needs the weights themselves, which `attend` keeps.
+    heads share K and V. The term with V needs the softmax itself, which `attend` does not give.
     """
 
     num_heads: int

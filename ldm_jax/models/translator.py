@@ -180,4 +180,4 @@ def predict_loa(
         deterministic=key is None,
         rngs=None if key is None else {"dropout": key},
     )
-    return hidden[:, condition.embeds.shape[1] - 1 :]
+    return jnp.asarray(hidden)[:, condition.embeds.shape[1] - 1 :]

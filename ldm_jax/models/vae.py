@@ -85,7 +85,13 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Every cell four times, then a 3x3 convolution."""
+    """Every cell four times, then a 3x3 convolution with `conv/kernel` and `conv/bias`.
+
+    Of the three rows under a kernel two are always copies of one cell, likewise of the columns. So
+    each of the four outputs that belong to a cell is a 2x2 convolution of the small input, with
+    sums of the kernel's rows and columns: 4/9 of the multiplications, and on a CPU less than half
+    the time, for the same result up to rounding.
+    """
 
     dtype: Dtype = jnp.float32
 
@@ -94,10 +100,43 @@ class Upsample(nn.Module):
         self, x: Float[Array, "batch time freq c"]
     ) -> Float[Array, "batch 2*time 2*freq c"]:
         """Twice the time and frequency."""
+        kernel, bias = ConvParams(x.shape[-1], name="conv")()
+        phases = [phase for rows in _phases(kernel, 0) for phase in _phases(rows, 1)]
+        x, kernel, bias = nn.dtypes.promote_dtype(
+            x, jnp.concatenate(phases, axis=-1), bias, dtype=self.dtype
+        )
         batch, time, freq, features = x.shape
-        x = jnp.broadcast_to(x[:, :, None, :, None], (batch, time, 2, freq, 2, features))
-        x = x.reshape(batch, 2 * time, 2 * freq, features)
-        return Conv(features, (3, 3), dtype=self.dtype, name="conv")(x)
+        out = jax.lax.conv_general_dilated(
+            *(x, kernel, (1, 1), ((1, 1), (1, 1))), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        out = out.reshape(batch, time + 1, freq + 1, 2, 2, features)
+        # Phase 1 of a cell lies where the window has moved on by one.
+        rows = [
+            jnp.stack([out[:, i : i + time, j : j + freq, i, j] for j in range(2)], axis=3)
+            for i in range(2)
+        ]
+        out = jnp.stack(rows, axis=2).reshape(batch, 2 * time, 2 * freq, features)
+        return out + bias[None, None, None, :]
+
+
+class ConvParams(nn.Module):
+    """The parameters of a 3x3 convolution of `features` channels, for who computes it otherwise."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, "3 3 c c"], Float[Array, " c"]]:
+        """(kernel, bias)."""
+        shape = (3, 3, self.features, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def _phases(kernel: Array, axis: int) -> tuple[Array, Array]:
+    """The 2 taps that the first and the second copy of a cell see of 3 taps along `axis`."""
+    low, mid, high = jnp.split(kernel, 3, axis)
+    first = jnp.concatenate([low, mid + high], axis)
+    return first, jnp.concatenate([low + mid, high], axis)
 
 
 class Level(nn.Module):

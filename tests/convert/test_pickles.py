@@ -1,4 +1,3 @@
-import os
 import pickle
 import tracemalloc
 import zipfile
@@ -327,15 +326,15 @@ def test_other_files_are_named(tmp_path):
         read_pickle(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("photo.jpg", b"")
-    with pytest.raises(CheckpointError, match=r"zip archive, but none of torch\.save"):
+    with pytest.raises(CheckpointError, match=r"zip archive, but not one of torch\.save"):
         read_pickle(path)
     path.write_bytes(pickle.dumps({"w": 1}))
-    with pytest.raises(CheckpointError, match=r"pickle, but none of torch\.save"):
+    with pytest.raises(CheckpointError, match=r"pickle, but not one of torch\.save"):
         read_pickle(path)
     path.write_bytes(b"\0" * 257 + b"ustar" + b"\0" * 250)
     with pytest.raises(CheckpointError, match=r"PyTorch 0\.1"):
         read_pickle(path)
-    path.write_bytes(os.urandom(16).replace(b"\x80", b"x") * 64)
+    path.write_bytes(b"not weights " * 100)
     with pytest.raises(CheckpointError, match="neither safetensors nor"):
         read_pickle(path)
     content = b"\x80\x02" + plain("0") + b"Q."

@@ -204,6 +204,8 @@ def test_laion_variants(variant, fusion):
 
 
 def test_unknown_laion_variants():
+    with pytest.raises(rules.ConversionError, match="variant is 'huge'; supported is 'tiny' or"):
+        convert_clap.laion_config("huge")
     with pytest.raises(rules.ConversionError, match=r"patch_embed.proj.weight is missing"):
         convert_clap.laion_config_of({})
     tensors = {"audio_branch.patch_embed.proj.weight": np.zeros((96, 4, 4, 4))}

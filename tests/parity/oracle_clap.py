@@ -49,6 +49,13 @@ def run(
     return {name: getattr(out, name).numpy() for name in names}
 
 
+def bicubic(x: np.ndarray, out_length: int) -> np.ndarray:
+    """(length, c) resampled in its length, as ClapAudioEncoder does it."""
+    image, size = torch.from_numpy(x)[None, None], (out_length, x.shape[1])
+    out = torch.nn.functional.interpolate(image, size, mode="bicubic", align_corners=True)
+    return out[0, 0].numpy()
+
+
 def features(
     wave: np.ndarray, *, padding: str, fusion: bool, start: int = 0
 ) -> tuple[np.ndarray, bool]:

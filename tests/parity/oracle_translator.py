@@ -30,7 +30,7 @@ def run(
 ) -> dict[str, np.ndarray]:
     """Of every clip `i` alone, without its absent tokens: `embeds_i`, `mask_i`, and `loa_i`.
 
-    `official_i` is the official roll-out, the whole sequence again for every token, up to 8 of them.
+    `official_i` is the official roll-out of up to 8: the whole sequence again for every token.
     """
     kind = getattr(torch, dtype)
     front = AudioLDM2ProjectionModel.from_config(config).to(kind)

@@ -7,8 +7,9 @@ import pytest
 from ldm_jax.audio.clap_features import clap_features, clap_fusion_features
 from ldm_jax.convert import clap as convert_clap
 from ldm_jax.convert import rules
+from ldm_jax.models.htsat import bicubic_taps
 from tests import cases_clap as cases
-from tests.golden import FLOAT32_BOUND, FLOAT64_BOUND, relative_error
+from tests.golden import FLOAT32_BOUND, FLOAT64_BOUND, random_array, relative_error
 from tests.models.test_clap import OUTPUTS, expected, prepare
 from tests.parity import oracle_clap as oracle
 
@@ -76,3 +77,13 @@ def test_crop_at_the_centre():
     wave = cases.clip("longer")
     theirs, _ = oracle.features(wave, padding="pad", fusion=False, start=110_000)
     assert relative_error(clap_features(wave, crop="centre"), theirs) < 1e-5
+
+
+@pytest.mark.parametrize(("length", "out_length"), [(1001, 1024), (501, 1024), (7, 13), (250, 256)])
+def test_bicubic_taps(length, out_length):
+    """In float32 the peer rounds the positions, which matters little against a step of 1."""
+    x = random_array("x", (length, 5))
+    places, weights = bicubic_taps(length, out_length)
+    ours = (x[places] * weights[:, :, None]).sum(axis=1)
+    assert relative_error(ours, oracle.bicubic(x, out_length)) < 1e-12
+    assert relative_error(ours, oracle.bicubic(x.astype(np.float32), out_length)) < 1e-4
