@@ -95,7 +95,7 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
                 "hop": checkpoint.hop,
                 "loa_tokens": checkpoint.loa_tokens,
                 "preset": checkpoint.preset,
-                "source": checkpoint.source,
+                "made_from": checkpoint.source,
             },
         )
 
@@ -123,7 +123,7 @@ def load(folder: pathlib.Path) -> Checkpoint:
         hop=content["hop"],
         loa_tokens=content["loa_tokens"],
         preset=content["preset"],
-        source=content["source"],
+        source=str(folder),
     )
 
 

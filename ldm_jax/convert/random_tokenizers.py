@@ -1,4 +1,4 @@
-"""Small tokenisers in the published files, the same on any machine. No torch."""
+"""Small tokenisers in the published files, the same on any machine: they know few words."""
 
 import json
 import pathlib
@@ -8,11 +8,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from ldm_jax.data.phonemes import SYMBOL_IDS
 
-WORDS = (
-    "a the and in on of with is dog dogs bark barking heavy rain falling tin roof woman speaks "
-    "softly while music plays techno strong beat hammer hitting wooden birds chirping train passing"
-).split()
-ENDINGS = ("ing", "s", "ed", "er")
+TEXT = """a the and in on of with is dog dogs bark barking heavy rain falling tin roof woman speaks
+softly while music plays techno strong beat hammer hitting wooden birds chirping train passing"""
+WORDS = TEXT.split()
+ENDINGS = ("ing", "ed", "er")
 PUNCTUATION = ".,!?'-:;\"()"
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ldm_jax import config
 from ldm_jax.convert import diffusers_folder, native
 from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.files import content_hash
 from ldm_jax.convert.load import load
 from ldm_jax.diffusion import sampling
 from ldm_jax.diffusion.sampling import Plan
@@ -116,6 +117,11 @@ class AudioLDM2:
         )
         layouts[layout](whole, pathlib.Path(folder), overwrite=overwrite)
 
+    @functools.cached_property
+    def _hash(self) -> str:
+        """SHA-256 of the checkpoint's files."""
+        return content_hash(self.checkpoint.source)
+
     @property
     def seconds_per_frame(self) -> float:
         """Seconds between two mel frames."""
@@ -123,10 +129,11 @@ class AudioLDM2:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What made a clip, for records: source, preset, compute type, devices."""
+        """What made a clip, for records: source and its hash, preset, compute type, devices."""
         first = self.mesh.devices.flat[0]
         return {
             "source": self.checkpoint.source,
+            "checkpoint_hash": self._hash,
             "preset": self.preset.name,
             "dtype": self.dtype.name,
             "devices": f"{self.mesh.size} x {first.device_kind}",

@@ -19,7 +19,7 @@ from ldm_jax.data.phonemes import (
     phoneme_ids,
 )
 from ldm_jax.data.tokenizers import TokenizerError
-from tests import tokenizer_files
+from ldm_jax.convert import random_tokenizers
 
 # What the official `text2phoneme` says, with phonemizer 3.2.1 (2022) on espeak-ng 1.52.
 OFFICIAL = {
@@ -124,7 +124,7 @@ def vits_ids(tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def test_equal_to_transformers(tmp_path, changes):
     """Brackets aside, which transformers has today's phonemizer keep."""
     phonemes.to_phonemes("so that phonemizer finds espeak-ng")
-    tokenizer_files.write_vits(tmp_path, **changes)
+    random_tokenizers.write_vits(tmp_path, **changes)
     texts = [text for text in SENTENCES if "(" not in text]
     theirs, mask = vits_ids(transformers.VitsTokenizer.from_pretrained(tmp_path), texts)
     ours = phoneme_ids(texts, load_phoneme_tokenizer(tmp_path))
@@ -135,7 +135,7 @@ def test_equal_to_transformers(tmp_path, changes):
 def test_normalize_text(tmp_path):
     """Entries of several characters win over their beginnings if they come first."""
     vocabulary = {"_": 0, "Ab": 1, "A": 2, "BB": 3, "B": 4, "c": 5, "|": 6, ".": 7, "\n": 8}
-    tokenizer_files.write_vits(tmp_path)
+    random_tokenizers.write_vits(tmp_path)
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
     peer = transformers.VitsTokenizer.from_pretrained(tmp_path)
     text = "ABAb aBBB.\nC|D É İ A|B* bBb ABC"
@@ -188,7 +188,7 @@ def test_unknown_symbols():
 
 
 def test_the_folder_needs_no_more_than_the_defaults(tmp_path):
-    assert tokenizer_files.write_vits(tmp_path) == 183
+    assert random_tokenizers.write_vits(tmp_path) == 183
     tokenizer = load_phoneme_tokenizer(tmp_path)
     assert tokenizer == PhonemeTokenizer(preset="diffusers")
     assert dataclasses.replace(tokenizer, preset="official") == PhonemeTokenizer()
@@ -205,7 +205,7 @@ def test_the_folder_needs_no_more_than_the_defaults(tmp_path):
     ],
 )
 def test_unsupported(tmp_path, changes, message):
-    tokenizer_files.write_vits(tmp_path, **changes)
+    random_tokenizers.write_vits(tmp_path, **changes)
     with pytest.raises(TokenizerError, match=message):
         load_phoneme_tokenizer(tmp_path)
 

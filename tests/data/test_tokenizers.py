@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from ldm_jax.data.tokenizers import TextTokenizer, TokenizerError, load_tokenizer
-from tests import tokenizer_files
+from ldm_jax.convert import random_tokenizers
 
 TEXTS = (
     "a dog barks in the rain",
@@ -27,7 +27,7 @@ PEERS = {
     "roberta": transformers.RobertaTokenizerFast,
     "t5": transformers.T5TokenizerFast,
 }
-WRITERS = {"roberta": tokenizer_files.write_roberta, "t5": tokenizer_files.write_t5}
+WRITERS = {"roberta": random_tokenizers.write_roberta, "t5": random_tokenizers.write_t5}
 
 
 @pytest.fixture(params=PEERS)
@@ -67,14 +67,14 @@ def test_equal_to_transformers(kind, folder, max_length):
 
 def test_ids(tmp_path):
     """By hand, from the vocabularies: word pieces between special tokens, padding behind."""
-    tokenizer_files.write_roberta(tmp_path / "roberta")
+    random_tokenizers.write_roberta(tmp_path / "roberta")
     vocabulary = json.loads((tmp_path / "roberta/vocab.json").read_text())
     ours = load_tokenizer(tmp_path / "roberta")(["dog bark", "a"])
     row = [vocabulary[token] for token in ("<s>", "dog", "Ġbark", "</s>")]
     np.testing.assert_array_equal(ours.ids, [row, [0, vocabulary["a"], 2, 1]])
     np.testing.assert_array_equal(ours.mask, [[1, 1, 1, 1], [1, 1, 1, 0]])
-    tokenizer_files.write_t5(tmp_path / "t5")
-    words = tokenizer_files.WORDS
+    random_tokenizers.write_t5(tmp_path / "t5")
+    words = random_tokenizers.WORDS
     ours = load_tokenizer(tmp_path / "t5")(["dog bark", "a"], pad_to=5)
     row = [3 + words.index("dog"), 3 + words.index("bark"), 1, 0, 0]
     np.testing.assert_array_equal(ours.ids, [row, [3, 1, 0, 0, 0]])
@@ -110,7 +110,7 @@ def test_cut(kind, folder):
 
 
 def test_no_room_for_special_tokens(tmp_path):
-    tokenizer_files.write_roberta(tmp_path)
+    random_tokenizers.write_roberta(tmp_path)
     with pytest.raises(ValueError, match="max_length is 1, but 2 tokens are special"):
         load_tokenizer(tmp_path)(["dog"], 1)
 
@@ -129,7 +129,7 @@ def test_a_saved_call_does_not_matter(folder):
 
 def test_vocabulary_and_merges(tmp_path):
     """Without tokenizer.json, the older files give the same RoBERTa."""
-    tokenizer_files.write_roberta(tmp_path)
+    random_tokenizers.write_roberta(tmp_path)
     texts = [*TEXTS, "a <mask>dog"]
     expected = load_tokenizer(tmp_path)(texts)
     (tmp_path / "tokenizer.json").unlink()
@@ -137,7 +137,7 @@ def test_vocabulary_and_merges(tmp_path):
 
 
 def train_sentencepiece(**options) -> bytes:
-    words, model = tokenizer_files.WORDS, io.BytesIO()
+    words, model = random_tokenizers.WORDS, io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([" ".join(words[i:] + words[:i]) for i in range(len(words))]),
         model_writer=model,
@@ -179,7 +179,7 @@ def test_no_unigram_model(tmp_path, content, message):
 
 
 def test_the_special_tokens_may_have_their_own_file(tmp_path):
-    tokenizer_files.write_t5(tmp_path)
+    random_tokenizers.write_t5(tmp_path)
     expected = load_tokenizer(tmp_path)(TEXTS)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     settings = {"model_max_length": config["model_max_length"]}
@@ -206,7 +206,7 @@ def test_the_special_tokens_may_have_their_own_file(tmp_path):
     ],
 )
 def test_unsupported(tmp_path, file, change, message):
-    tokenizer_files.write_roberta(tmp_path)
+    random_tokenizers.write_roberta(tmp_path)
     edit(tmp_path / file, **change)
     with pytest.raises(TokenizerError, match=message):
         load_tokenizer(tmp_path)

@@ -11,7 +11,7 @@ from diffusers import AudioLDM2Pipeline
 
 from ldm_jax.data.phonemes import load_phoneme_tokenizer, phoneme_ids, to_phonemes
 from ldm_jax.data.tokenizers import load_tokenizer
-from tests import tokenizer_files
+from ldm_jax.convert import random_tokenizers
 from tests.data.test_tokenizers import PEERS, TEXTS, WRITERS, assert_equal_to_transformers
 
 PROMPTS = ["a dog barks in the rain", "techno music " * 200]
@@ -52,8 +52,8 @@ def handed_over(folder, speech: bool, prompts: list[str], transcripts: list[str]
 
 
 def test_pipeline(tmp_path):
-    tokenizer_files.write_roberta(tmp_path / "tokenizer")
-    tokenizer_files.write_t5(tmp_path / "tokenizer_2")
+    random_tokenizers.write_roberta(tmp_path / "tokenizer")
+    random_tokenizers.write_t5(tmp_path / "tokenizer_2")
     clap, t5 = handed_over(tmp_path, False, PROMPTS + list(TEXTS), None)
     ours = load_tokenizer(tmp_path / "tokenizer")(PROMPTS + list(TEXTS), pad_to=512)
     np.testing.assert_array_equal(ours.ids, clap[0])
@@ -65,8 +65,8 @@ def test_pipeline(tmp_path):
 
 def test_speech_pipeline(tmp_path):
     to_phonemes("so that phonemizer finds espeak-ng")
-    tokenizer_files.write_roberta(tmp_path / "tokenizer")
-    tokenizer_files.write_vits(tmp_path / "tokenizer_2")
+    random_tokenizers.write_roberta(tmp_path / "tokenizer")
+    random_tokenizers.write_vits(tmp_path / "tokenizer_2")
     prompts = ["a woman speaks"] * len(TRANSCRIPTS)
     _, vits = handed_over(tmp_path, True, prompts, TRANSCRIPTS)
     ours = phoneme_ids(TRANSCRIPTS, load_phoneme_tokenizer(tmp_path / "tokenizer_2"))
