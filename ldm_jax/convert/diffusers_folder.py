@@ -169,8 +169,7 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
     """Writes the layout that `AudioLDM2Pipeline.from_pretrained` reads, whole or not at all.
 
     Raises:
-        ConversionError: a system that diffusers' pipeline cannot be (no translator, say, or heads of fixed width
-            where levels would need different numbers of them).
+        ConversionError: a system that diffusers' pipeline cannot be, one without a translator, say.
         CheckpointError: `folder` is there already and `overwrite` is off.
     """
     if missing := [n for n in ("clap", "gpt2", "translator") if n not in checkpoint.networks]:

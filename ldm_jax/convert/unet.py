@@ -182,7 +182,7 @@ def _film_dim(config: Mapping[str, Any]) -> int | None:
 
 def _heads(
     given: int | Sequence[int], channels: Sequence[int], attended: Sequence[bool]
-) -> dict[str, int | None]:
+) -> dict[str, Any]:
     if isinstance(given, int):
         return {"heads": given, "head_dim": None}
     if len(given) == len(channels):

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from ldm_jax.models.convolution import convolve
+
 Dtype = Any
 Initializer = nn.initializers.Initializer
 
@@ -43,7 +45,9 @@ class Conv(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Shaped[Array, "batch *space in"]) -> Shaped[Array, "batch *out_space out"]:
+    def __call__(
+        self, x: Shaped[Array, "batch *space in"]
+    ) -> Shaped[Array, "batch *out_space out"]:
         return nn.Conv(
             self.features,
             self.kernel_size,
@@ -53,6 +57,7 @@ class Conv(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=self.kernel_init,
+            conv_general_dilated=convolve,
             parent=self.scope,  # parameters lie directly at this module's path
         )(x)
 

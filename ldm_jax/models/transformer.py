@@ -151,7 +151,7 @@ class TransformerBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch positions c"], context: Context | None
     ) -> Float[Array, "rows positions c"]:
-        """`attn2` is a second self-attention where `context` is None; else the output has its rows."""
+        """`attn2` is a second self-attention without a `context`; else the output has its rows."""
         x = x + self.attn1(self.norm1(x))
         if context is not None:
             x = match_rows(x, context.key.shape[0])

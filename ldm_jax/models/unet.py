@@ -178,7 +178,8 @@ class UNet(nn.Module):
                 x = jnp.concatenate([x, match_rows(skips.pop(), x.shape[0])], axis=-1)
                 x = stage(x, time, contexts, layer=layer)
             if stage.resample:
-                x = stage.upsample(x, skips[-1].shape[1:3])
+                size = skips[-1].shape
+                x = stage.upsample(x, (size[1], size[2]))
         return self.conv_out(nn.silu(self.conv_norm_out(x)))
 
     def __call__(

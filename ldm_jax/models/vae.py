@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldm_jax.models.attention import attend
+from ldm_jax.models.convolution import convolve
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, upcast
 
 EPSILON = 1e-6  # of every norm
@@ -106,9 +107,7 @@ class Upsample(nn.Module):
             x, jnp.concatenate(phases, axis=-1), bias, dtype=self.dtype
         )
         batch, time, freq, features = x.shape
-        out = jax.lax.conv_general_dilated(
-            *(x, kernel, (1, 1), ((1, 1), (1, 1))), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        out = convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))
         out = out.reshape(batch, time + 1, freq + 1, 2, 2, features)
         # Phase 1 of a cell lies where the window has moved on by one.
         rows = [

@@ -6,10 +6,10 @@ Parameter paths mirror the keys of `transformers.SpeechT5HifiGan`.
 from functools import partial
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ldm_jax.models.convolution import convolve
 from ldm_jax.models.layers import Conv, Dtype
 
 LAST_SLOPE = 0.01  # of the leaky ReLU before the last convolution, in every published generator
@@ -50,9 +50,7 @@ class ConvTranspose(nn.Module):
         kernel = jnp.pad(kernel, ((0, stride * reach - self.taps), (0, 0), (0, 0)))
         kernel = kernel.reshape(reach, stride, features_in, self.features)[::-1]
         kernel = kernel.transpose(0, 2, 1, 3).reshape(reach, features_in, stride * self.features)
-        out = jax.lax.conv_general_dilated(
-            x, kernel, (1,), [(reach - 1, reach - 1)], dimension_numbers=("NWC", "WIO", "NWC")
-        )
+        out = convolve(x, kernel, (1,), [(reach - 1, reach - 1)])
         out = out.reshape(batch, -1, self.features)
         length = stride * (time - 1) + self.taps - sum(self.crop)
         return out[:, self.crop[0] : self.crop[0] + length] + bias[None, None, :]
