@@ -9,11 +9,12 @@ import functools
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
 from ldm_jax.models.attention import attend
-from ldm_jax.models.layers import Dense, Dtype, GroupNorm, LayerNorm
+from ldm_jax.models.layers import Dense, Dtype, GroupNorm, LayerNorm, upcast
 
 
 class Context(NamedTuple):
@@ -27,6 +28,24 @@ class Context(NamedTuple):
 
     key: Float[Array, "batch tokens heads dim"]
     value: Float[Array, "batch tokens heads dim"]
+    mask: Bool[Array, "batch 1 1 tokens"] | None
+
+
+class Absorbed(NamedTuple):
+    """A context of few tokens, joined with the layers around its attention.
+
+    With heads h, to_scores = W_q,h k_h^T / sqrt(dim) and from_weights = v_h W_out,h the attention is
+    softmax_h(x to_scores) from_weights + b: heads * tokens columns in place of the 2 features^2
+    products that to_q and to_out take for each position, and this holds for all diffusion steps.
+
+    Attributes:
+        to_scores: from a position to the scores of all tokens in all heads.
+        from_weights: from their weights to the output.
+        mask: True where a token may be attended to; all where None.
+    """
+
+    to_scores: Float[Array, "batch c heads tokens"]
+    from_weights: Float[Array, "batch heads tokens c"]
     mask: Bool[Array, "batch 1 1 tokens"] | None
 
 
@@ -63,21 +82,50 @@ class Attention(nn.Module):
         self,
         states: Float[Array, "batch tokens width"],
         mask: Bool[Array, "batch tokens"] | None = None,
-    ) -> Context:
-        """Keys and values of `states`."""
+    ) -> Context | Absorbed:
+        """Keys and values of `states`; joined with to_q and to_out where that saves products."""
         mask = None if mask is None else mask[:, None, None, :]
-        return Context(self._split(self.to_k(states)), self._split(self.to_v(states)), mask)
+        key, value = self._split(self.to_k(states)), self._split(self.to_v(states))
+        tokens = states.shape[1]
+        if self.is_initializing() or self.heads * tokens >= self.features + tokens:
+            return Context(key, value, mask)
+        to_q, to_out = (
+            layer.variables["params"]["kernel"].astype(self.dtype)
+            for layer in (self.to_q, self.to_out_0)
+        )
+        dim = self.features // self.heads
+        to_scores = jnp.einsum(
+            "chd,bmhd->bchm", to_q.reshape(-1, self.heads, dim) * dim**-0.5, key
+        )
+        from_weights = jnp.einsum("bmhd,hdc->bhmc", value, to_out.reshape(self.heads, dim, -1))
+        return Absorbed(to_scores, from_weights, mask)
 
     def __call__(
-        self, x: Float[Array, "batch queries c"], context: Context | None = None
+        self, x: Float[Array, "batch queries c"], context: Context | Absorbed | None = None
     ) -> Float[Array, "batch queries c"]:
         """Every position of `x` looks at `context`, or at all of `x` where that is None."""
-        key, value, mask = self.project(x) if context is None else context
-        out = attend(self._split(self.to_q(x)), key, value, mask=mask)
+        if isinstance(context, Absorbed):
+            bias = self.to_out_0.variables["params"]["bias"].astype(self.dtype)
+            return _attend_absorbed(x, context) + bias[None, None]
+        if context is None:
+            context = Context(self._split(self.to_k(x)), self._split(self.to_v(x)), None)
+        out = attend(self._split(self.to_q(x)), context.key, context.value, mask=context.mask)
         return self.to_out_0(out.reshape(x.shape))
 
     def _split(self, x: Float[Array, "batch n c"]) -> Float[Array, "batch n heads dim"]:
         return x.reshape(*x.shape[:-1], self.heads, self.features // self.heads)
+
+
+def _attend_absorbed(
+    x: Float[Array, "batch queries c"], context: Absorbed
+) -> Float[Array, "batch queries c"]:
+    batch, channels, heads, tokens = context.to_scores.shape
+    scores = jnp.matmul(x, context.to_scores.reshape(batch, channels, heads * tokens))
+    scores = upcast(scores).reshape(*x.shape[:2], heads, tokens)
+    if context.mask is not None:
+        scores = jnp.where(context.mask, scores, jnp.finfo(scores.dtype).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype).reshape(*x.shape[:2], -1)
+    return jnp.matmul(weights, context.from_weights.reshape(batch, heads * tokens, channels))
 
 
 class GEGLU(nn.Module):
@@ -144,17 +192,17 @@ class TransformerBlock(nn.Module):
 
     def project(
         self, states: Float[Array, "batch tokens width"], mask: Bool[Array, "batch tokens"] | None
-    ) -> Context:
+    ) -> Context | Absorbed:
         """What `attn2` attends to."""
         return self.attn2.project(states, mask)
 
     def __call__(
-        self, x: Float[Array, "batch positions c"], context: Context | None
+        self, x: Float[Array, "batch positions c"], context: Context | Absorbed | None
     ) -> Float[Array, "rows positions c"]:
         """`attn2` is a second self-attention without a `context`; else the output has its rows."""
         x = x + self.attn1(self.norm1(x))
         if context is not None:
-            x = match_rows(x, context.key.shape[0])
+            x = match_rows(x, context[0].shape[0])
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -189,12 +237,12 @@ class SpatialTransformer(nn.Module):
 
     def project(
         self, states: Float[Array, "batch tokens width"], mask: Bool[Array, "batch tokens"] | None
-    ) -> tuple[Context, ...]:
+    ) -> tuple[Context | Absorbed, ...]:
         """What each block's `attn2` attends to."""
         return tuple(block.project(states, mask) for block in self.transformer_blocks)
 
     def __call__(
-        self, x: Float[Array, "batch time freq c"], contexts: tuple[Context | None, ...]
+        self, x: Float[Array, "batch time freq c"], contexts: tuple[Context | Absorbed | None, ...]
     ) -> Float[Array, "rows time freq c"]:
         """Attends with one context a block, as `project` made them; None is self-attention.
 

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, timestep_embedding
-from ldm_jax.models.transformer import Context, match_rows
+from ldm_jax.models.transformer import Absorbed, Context, match_rows
 from ldm_jax.models.unet_stage import Stage, TimeMLP, at_least_float32
 
 # One entry a stage (down, middle, up), and in it one a residual block: (..., its channels).
 TimeEmbedding = tuple[tuple[Float[Array, "..."], ...], ...]
 # One entry a stage, in it one a spatial transformer, in it one a transformer block.
-Projected = tuple[tuple[tuple[Context | None, ...], ...], ...]
+Projected = tuple[tuple[tuple[Context | Absorbed | None, ...], ...], ...]
 
 
 class UNet(nn.Module):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm
-from ldm_jax.models.transformer import Context, SpatialTransformer, match_rows
+from ldm_jax.models.transformer import Absorbed, Context, SpatialTransformer, match_rows
 
 
 def at_least_float32(dtype: Dtype) -> Dtype:
@@ -183,9 +183,9 @@ class Stage(nn.Module):
 
     def project(
         self, contexts: Sequence[tuple[Array, Array | None]]
-    ) -> tuple[tuple[Context | None, ...], ...]:
+    ) -> tuple[tuple[Context | Absorbed | None, ...], ...]:
         """What each transformer attends to: the k-th slot that has a width, the k-th context."""
-        projected: list[tuple[Context | None, ...]] = []
+        projected: list[tuple[Context | Absorbed | None, ...]] = []
         for k, transformer in enumerate(self.attentions):
             slot = k % len(self.slots)
             if self.slots[slot] is None:
@@ -199,7 +199,7 @@ class Stage(nn.Module):
         self,
         x: Float[Array, "batch time freq in"],
         time: tuple[Array, ...],
-        contexts: tuple[tuple[Context | None, ...], ...],
+        contexts: tuple[tuple[Context | Absorbed | None, ...], ...],
         *,
         layer: int,
     ) -> Float[Array, "rows time freq {self.features}"]:

@@ -70,18 +70,18 @@ def chosen(monkeypatch):
 @pytest.mark.parametrize(
     ("dtype", "features", "strides", "padding", "fast"),
     [
-        ("float32", 64, (1, 1), "SAME", True),
-        ("float32", 64, (1, 1), "VALID", True),
-        ("float32", 64, (1, 1), ((0, 1), (2, 0)), True),
-        ("bfloat16", 64, (1, 1), "SAME", False),
-        ("float32", 8, (1, 1), "SAME", False),
-        ("float32", 64, (2, 2), "SAME", False),
+        ("float32", 128, (1, 1), "SAME", True),
+        ("float32", 128, (1, 1), "VALID", True),
+        ("float32", 128, (1, 1), ((0, 1), (2, 0)), True),
+        ("bfloat16", 128, (1, 1), "SAME", False),
+        ("float32", 64, (1, 1), "SAME", False),
+        ("float32", 128, (2, 2), "SAME", False),
     ],
 )
 def test_convolve_is_laxs(chosen, dtype, features, strides, padding, fast):
-    """Rounding of the fast one stays within 10 times that of the direct one."""
-    x = random_array("x", (2, 64, 16, features)).astype(dtype)
-    kernel = random_array("k", (3, 3, features, 8)).astype(dtype)
+    """Also its rounding: about 1e-6, where the direct one has 3e-7."""
+    x = random_array("x", (2, 16, 8, features)).astype(dtype)
+    kernel = random_array("k", (3, 3, features, 32)).astype(dtype)
     ours = jax.jit(lambda x, k: convolve(x, k, strides, padding))(x, kernel)
     assert len(chosen) == fast
     assert ours.dtype == dtype
@@ -93,9 +93,9 @@ def test_convolve_is_laxs(chosen, dtype, features, strides, padding, fast):
     assert relative_error(ours, exact) < (4e-3 if dtype == "bfloat16" else 3e-6)
 
 
-def test_gradients_are_laxs():
-    x = random_array("x", (1, 2048, 16))
-    kernel, weight = random_array("k", (25, 16, 2)), random_array("w", (1, 2048, 2))
+def test_gradients_are_laxs(chosen):
+    x = random_array("x", (1, 256, 40))
+    kernel, weight = random_array("k", (25, 40, 32)), random_array("w", (1, 256, 32))
     options = {"rhs_dilation": (2,), "dimension_numbers": ("NHC", "HIO", "NHC")}
 
     def loss(convolution, x, kernel):
@@ -106,5 +106,6 @@ def test_gradients_are_laxs():
             jax.jit(jax.grad(lambda x, k, f=f: loss(f, x, k), argnums=(0, 1)))(x, kernel)
             for f in (convolve, jax.lax.conv_general_dilated)
         )
+    assert chosen
     for a, b in zip(ours, theirs, strict=True):
         assert relative_error(a, b) < 1e-11
