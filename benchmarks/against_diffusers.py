@@ -27,8 +27,12 @@ PROMPT = "a dog barks in the park while heavy rain is falling"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="a diffusers folder; default: random base")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint", type=pathlib.Path, help="a diffusers folder; default: random base"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--batch", type=int, default=1)
@@ -53,7 +57,9 @@ def main() -> None:
             compare_clips(arguments)
 
 
-def alternate(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+def alternate(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int
+) -> tuple[float, float, float]:
     """Medians of both in seconds and of their ratio, pair by pair, after a call of each that does not count."""
     pairs = []
     for _ in range(rounds + 1):
@@ -72,13 +78,15 @@ def alternate(ours: Callable[[], object], theirs: Callable[[], object], rounds: 
 
 
 def torch_pipeline(arguments: argparse.Namespace):
-    """diffusers' pipeline on the device, compiled where that is a GPU."""
-    import diffusers
-    import torch
+    """Diffusers' pipeline on the device, compiled where that is a GPU."""
+    import diffusers  # pyright: ignore[reportMissingImports]
+    import torch  # pyright: ignore[reportMissingImports]
 
     diffusers.utils.logging.set_verbosity_error()
     torch_dtype = getattr(torch, arguments.dtype)
-    pipeline = diffusers.AudioLDM2Pipeline.from_pretrained(arguments.checkpoint, torch_dtype=torch_dtype)
+    pipeline = diffusers.AudioLDM2Pipeline.from_pretrained(
+        arguments.checkpoint, torch_dtype=torch_dtype
+    )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(arguments.device)
     if arguments.device == "cuda":
@@ -92,21 +100,26 @@ def our_model(arguments: argparse.Namespace):
     """Ours, with the functions that diffusers computes."""
     from ldm_jax import AudioLDM2
 
-    return AudioLDM2.from_pretrained(arguments.checkpoint, preset="diffusers", dtype=arguments.dtype)
+    return AudioLDM2.from_pretrained(
+        arguments.checkpoint, preset="diffusers", dtype=arguments.dtype
+    )
 
 
 def compare_networks(arguments: argparse.Namespace) -> None:
     """One guided step of the UNet, the VAE's decoder, the vocoder."""
     import jax
     import jax.numpy as jnp
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     model, pipeline = our_model(arguments), torch_pipeline(arguments)
     networks, params = model.networks, model.params
     shape, batch = model.latent_shape(arguments.seconds), arguments.batch
     random = np.random.RandomState(0)
     latents = random.standard_normal((batch, *shape)).astype(np.float32)
-    contexts = [random.standard_normal((2 * batch, n, d)).astype(np.float32) for n, d in ((8, 768), (16, 1024))]
+    contexts = [
+        random.standard_normal((2 * batch, n, d)).astype(np.float32)
+        for n, d in ((8, 768), (16, 1024))
+    ]
 
     def of_torch(x: np.ndarray) -> torch.Tensor:
         return torch.tensor(x).to(arguments.device, getattr(torch, arguments.dtype))
@@ -119,7 +132,9 @@ def compare_networks(arguments: argparse.Namespace) -> None:
     projected = jax.jit(lambda v, c: networks.unet.apply(v, c, method="project_contexts"))(
         variables, [(of_jax(contexts[0]), None), (of_jax(contexts[1]), jnp.asarray(mask))]
     )
-    table = jax.jit(lambda v, t: networks.unet.apply(v, t, method="embed_time"))(variables, jnp.ones(1))
+    table = jax.jit(lambda v, t: networks.unet.apply(v, t, method="embed_time"))(
+        variables, jnp.ones(1)
+    )
     embedding = jax.tree.map(lambda x: x[0], table)
     step = jax.jit(lambda v, x, e, p: networks.unet.apply(v, x, e, p, method="denoise"))
     vae = jax.jit(lambda p, z: networks.vae.apply({"params": p}, z, method="decode"))
@@ -161,8 +176,14 @@ def compare_networks(arguments: argparse.Namespace) -> None:
             lambda: jax.block_until_ready(step(variables, ours_doubled, embedding, projected)),
             their_step,
         ),
-        "VAE, decoding": (lambda: jax.block_until_ready(vae(params["vae"], ours_latents)), their_vae),
-        "vocoder": (lambda: jax.block_until_ready(vocoder(params["vocoder"], ours_mel)), their_vocoder),
+        "VAE, decoding": (
+            lambda: jax.block_until_ready(vae(params["vae"], ours_latents)),
+            their_vae,
+        ),
+        "vocoder": (
+            lambda: jax.block_until_ready(vocoder(params["vocoder"], ours_mel)),
+            their_vocoder,
+        ),
     }
     print(f"{'':24} {'ours s':>9} {'theirs s':>9} {'ratio':>7}")
     for name, (ours, theirs) in pairs.items():
@@ -181,13 +202,17 @@ def whole_clip(arguments: argparse.Namespace) -> dict[str, float]:
         model = our_model(arguments)
 
         def generate() -> None:
-            model.generate(prompts, steps=arguments.steps, seconds=arguments.seconds, latents=latents)
+            model.generate(
+                prompts, steps=arguments.steps, seconds=arguments.seconds, latents=latents
+            )
 
     else:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         pipeline = torch_pipeline(arguments)
-        noise = torch.tensor(latents.transpose(0, 3, 1, 2)).to(arguments.device, getattr(torch, arguments.dtype))
+        noise = torch.tensor(latents.transpose(0, 3, 1, 2)).to(
+            arguments.device, getattr(torch, arguments.dtype)
+        )
 
         def generate() -> None:
             pipeline(
@@ -230,7 +255,9 @@ def compare_clips(arguments: argparse.Namespace) -> None:
         ("load", "loading (s)", 1),
         ("memory", "peak memory (GB)", 1e9),
     ):
-        mine, their = (statistics.median(row[side][key] for row in rows) / unit for side in ("ours", "theirs"))
+        mine, their = (
+            statistics.median(row[side][key] for row in rows) / unit for side in ("ours", "theirs")
+        )
         ratio = statistics.median(row["ours"][key] / row["theirs"][key] for row in rows)
         print(f"{label:24} {mine:9.2f} {their:9.2f} {ratio:7.2f}")
     extra = statistics.median(row["ours"]["first"] - row["ours"]["warm"] for row in rows)

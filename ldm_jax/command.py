@@ -16,7 +16,19 @@ from ldm_jax.config import PRESETS, Generation, preset
 from ldm_jax.data.prompts import Request, read_prompts
 from ldm_jax.diffusion.samplers import SAMPLERS
 
-SHARED = ("checkpoint", "preset", "dtype", "seconds", "steps", "guidance_scale", "sampler", "eta", "spacing", "karras", "candidates")
+SHARED = (
+    "checkpoint",
+    "preset",
+    "dtype",
+    "seconds",
+    "steps",
+    "guidance_scale",
+    "sampler",
+    "eta",
+    "spacing",
+    "karras",
+    "candidates",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = Generation()
     add = parser.add_argument
     add("prompt", nargs="?", help="what is to be heard")
-    add("--prompts", type=pathlib.Path, metavar="FILE", help="one clip a line: .txt, .csv or .jsonl")
+    add(
+        "--prompts", type=pathlib.Path, metavar="FILE", help="one clip a line: .txt, .csv or .jsonl"
+    )
     add("--checkpoint", help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2")
     add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
         help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip
@@ -38,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transcript", help="words to be spoken, for text-to-speech checkpoints")
     add("--sampler", choices=sorted(SAMPLERS), default=default.sampler, help="default: %(default)s")
     add("--eta", type=float, help="noise of DDIM, 0 to 1 (default: the preset's)")
-    add("--spacing", choices=("leading", "trailing", "linspace", "official"), help="of the timesteps (default: the preset's)")
+    add(
+        "--spacing",
+        choices=("leading", "trailing", "linspace", "official"),
+        help="of the timesteps (default: the preset's)",
+    )
     add("--karras", action="store_true", help="Karras noise levels, where the sampler has them")
     add("--seed", type=int, default=default.seed, help="default: %(default)s")
     add("--dtype", choices=("float32", "bfloat16", "float16"),
@@ -71,7 +89,10 @@ class Job:
     def finished(self) -> bool:
         """Whether a clip of just these settings lies there."""
         try:
-            return self.audio.exists() and json.loads(self.record.read_text())["settings"] == self.settings
+            return (
+                self.audio.exists()
+                and json.loads(self.record.read_text())["settings"] == self.settings
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -97,7 +118,8 @@ class Job:
             "score": None if clips.scores is None else float(clips.scores[row]),
             "model": model.description,
             "versions": {
-                name: importlib.metadata.version(name) for name in ("ldm_jax", "jax", "jaxlib", "flax")
+                name: importlib.metadata.version(name)
+                for name in ("ldm_jax", "jax", "jaxlib", "flax")
             },
         }
         with whole_file(self.record) as temporary:
@@ -135,7 +157,9 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
         )
     if not 1 <= arguments.batch_size <= 1024:
         raise ValueError(f"--batch-size must be from 1 to 1024, not {arguments.batch_size}")
-    Generation(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)})
+    Generation(
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)}
+    )
     if arguments.prompts is None:
         if not arguments.prompt.strip():
             raise ValueError("the prompt is empty")
@@ -166,14 +190,18 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
     return waiting, len(jobs) - len(waiting)
 
 
-def _paths(output: pathlib.Path, requests: Sequence[Request], *, several: bool) -> list[pathlib.Path]:
+def _paths(
+    output: pathlib.Path, requests: Sequence[Request], *, several: bool
+) -> list[pathlib.Path]:
     if output.suffix and not output.is_dir():
         check_format(output)
         if several:
             raise ValueError(f"--prompts needs a folder for -o, not the file {output}")
         return [output]
     if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file without a suffix; -o takes a .wav, .flac or .ogg file, or a folder")
+        raise ValueError(
+            f"{output} is a file without a suffix; -o takes a .wav, .flac or .ogg file, or a folder"
+        )
     names = [_slug(request.name or request.prompt) for request in requests]
     if several:
         digits = len(str(len(names) - 1))
@@ -194,4 +222,3 @@ def _check_writable(folder: pathlib.Path) -> None:
         raise OSError(f"cannot write to {folder}: {error.strerror}") from None
     os.close(handle)
     os.unlink(name)
-

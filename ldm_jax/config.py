@@ -87,7 +87,11 @@ class Generation:
 
 
 def _within(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
-    inside = math.isfinite(value) and (low < value if open_below else low <= value) and value <= high
+    inside = (
+        math.isfinite(value) and (low < value if open_below else low <= value) and value <= high
+    )
     if not inside:
-        bounds = f"above {low:g} and at most {high:g}" if open_below else f"from {low:g} to {high:g}"
+        bounds = (
+            f"above {low:g} and at most {high:g}" if open_below else f"from {low:g} to {high:g}"
+        )
         raise ValueError(f"{name} must be {bounds}, not {value}")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-# Dense FLOP/s of one chip in bfloat16, from the makers' sheets (not NVIDIA's figures with sparsity, which are twice that).
+# Dense FLOP/s of one chip in bfloat16, from the makers' sheets (NVIDIA's figures with sparsity are twice these).
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
@@ -24,8 +24,8 @@ PEAK_FLOPS = {
 }
 
 
-def peak_flops(device: jax.Device) -> float | None:
-    """FLOP/s that a chip can reach in bfloat16; None where it is not known (a CPU, say)."""
+def peak_flops(device: Any) -> float | None:
+    """FLOP/s that a chip (a `jax.Device`) can reach in bfloat16; None where it is not known (a CPU, say)."""
     matches = [name for name in PEAK_FLOPS if device.device_kind.startswith(name)]
     return PEAK_FLOPS[max(matches, key=len)] if matches else None
 
@@ -64,7 +64,11 @@ def _inner_programs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
 def _dot_flops(equation: Any) -> int:
     (contracting, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracting)
+    return (
+        2
+        * math.prod(equation.outvars[0].aval.shape)
+        * math.prod(left[axis] for axis in contracting)
+    )
 
 
 def _conv_flops(equation: Any) -> int:

@@ -33,7 +33,9 @@ class Case:
 CASES = {
     "sound": Case(),
     "empty_negative": Case(negative="", steps=3),
-    "longer_negative": Case(negative="techno music with a strong beat, a woman speaks, birds chirping", steps=3),
+    "longer_negative": Case(
+        negative="techno music with a strong beat, a woman speaks, birds chirping", steps=3
+    ),
     "unguided": Case(guidance=1.0, seconds=0.6),
     "odd_length": Case(seconds=0.53, steps=3),  # latent frames that do not halve evenly
     "dpmsolver": Case(sampler="dpmsolver++", steps=6),

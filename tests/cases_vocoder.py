@@ -35,7 +35,13 @@ PUBLISHED_48K_PARAMETERS, PUBLISHED_48K_TENSORS = 190_281_889, 256
 
 TINY = {
     "rates_of_16k": PUBLISHED | {"model_in_dim": 6, "upsample_initial_channel": 64},
-    "rates_of_48k": PUBLISHED_48K | {"model_in_dim": 10, "upsample_initial_channel": 64},
+    "rates_of_48k": PUBLISHED_48K
+    | {
+        "model_in_dim": 10,
+        "resblock_dilation_sizes": [[1, 3, 5]],
+        "resblock_kernel_sizes": [15],
+        "upsample_initial_channel": 64,
+    },
     "normalized": PUBLISHED
     | {
         "leaky_relu_slope": 0.2,
@@ -55,7 +61,7 @@ def inputs(config: dict, *, frames: int = 3) -> dict[str, np.ndarray]:
 
 
 def weights(config: dict, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Random tensors under which the signal neither fades nor drives the last tanh into saturation."""
+    """Random tensors under which the signal neither fades nor saturates the last tanh."""
     tensors = random_tensors(shapes)
     for name, tensor in tensors.items():
         if name.startswith("upsampler") and name.endswith("weight"):

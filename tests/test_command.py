@@ -59,11 +59,15 @@ def test_a_prompt_becomes_a_file_and_can_be_made_again(checkpoint, environment, 
 
 def test_a_killed_batch_goes_on_where_it_stopped(checkpoint, environment, tmp_path):
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"dog {i}", "seed": i}) + "\n" for i in range(6)))
+    prompts.write_text(
+        "".join(json.dumps({"prompt": f"dog {i}", "seed": i}) + "\n" for i in range(6))
+    )
     out = tmp_path / "clips"
     arguments = ("--prompts", prompts, "--checkpoint", checkpoint, "-o", out, *QUICK)
     command = [sys.executable, str(ROOT / "sample.py"), *map(str, arguments)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 300
     while not list(out.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -90,7 +94,10 @@ def test_a_killed_batch_goes_on_where_it_stopped(checkpoint, environment, tmp_pa
         (["--checkpoint", "{checkpoint}"], "either a prompt or --prompts"),
         (["a dog", "--checkpoint", "{checkpoint}", "--steps", "0"], "steps must be"),
         (["a dog", "--checkpoint", "{checkpoint}", "--seconds=-3"], "seconds must be"),
-        (["a dog", "--checkpoint", "{checkpoint}", "--guidance-scale", "nan"], "guidance_scale must be"),
+        (
+            ["a dog", "--checkpoint", "{checkpoint}", "--guidance-scale", "nan"],
+            "guidance_scale must be",
+        ),
         (["a dog", "--checkpoint", "{checkpoint}", "--sampler", "magic"], "magic"),
         (["a dog", "--checkpoint", "{checkpoint}", "--transcript", "hi"], "no phoneme encoder"),
         (["a dog", "--checkpoint", "{checkpoint}", "-o", "/proc/none/x.wav"], "cannot write to"),
@@ -99,7 +106,9 @@ def test_a_killed_batch_goes_on_where_it_stopped(checkpoint, environment, tmp_pa
         (["a dog", "--checkpoint", "{bad}"], "is not a checkpoint"),
     ],
 )
-def test_bad_input_is_one_sentence_status_2_and_no_file(checkpoint, environment, tmp_path, arguments, message):
+def test_bad_input_is_one_sentence_status_2_and_no_file(
+    checkpoint, environment, tmp_path, arguments, message
+):
     bad, out = tmp_path / "bad.txt", tmp_path / "out"
     bad.write_bytes(b"good\n\xff\n")
     values = {"checkpoint": checkpoint, "bad": bad, "out": out}

@@ -20,7 +20,12 @@ def test_a_scan_counts_as_often_as_it_runs():
 def test_convolution(groups):
     def convolve(x, kernel):
         return jax.lax.conv_general_dilated(
-            x, kernel, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
+            x,
+            kernel,
+            (2,),
+            "SAME",
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=groups,
         )
 
     flops = count_flops(convolve, jnp.ones((2, 10, 4)), jnp.ones((3, 4 // groups, 6)))

@@ -16,7 +16,9 @@ FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and goes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
+    )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:

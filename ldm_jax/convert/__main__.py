@@ -20,15 +20,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ldm_jax.convert", description=__doc__)
     parser.add_argument("source", help="folder, file or Hub id")
     parser.add_argument("destination", type=pathlib.Path, help="folder to write")
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), default="ldm_jax", help="of the folder written")
-    parser.add_argument("--network", choices=sorted(single.READERS), help="the source is this network alone")
-    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it is there")
+    parser.add_argument(
+        "--layout", choices=sorted(LAYOUTS), default="ldm_jax", help="of the folder written"
+    )
+    parser.add_argument(
+        "--network", choices=sorted(single.READERS), help="the source is this network alone"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the folder if it is there"
+    )
     arguments = parser.parse_args()
     try:
-        if arguments.network:
-            checkpoint = single.load(arguments.source, arguments.network)
-        else:
-            checkpoint = load(arguments.source)
+        source, network = arguments.source, arguments.network
+        checkpoint = single.load(source, network) if network else load(source)
         LAYOUTS[arguments.layout](checkpoint, arguments.destination, overwrite=arguments.overwrite)
     except (ValueError, OSError) as error:
         print(f"ldm_jax.convert: {error}", file=sys.stderr)

@@ -73,7 +73,8 @@ def abstract_params(module: nn.Module) -> Params:
 
 def count_params(params: Params) -> int:
     """How many numbers a tree holds."""
-    return sum(int(leaf.size) for leaf in traverse_util.flatten_dict(params).values())
+    leaves: list[Any] = list(traverse_util.flatten_dict(params).values())
+    return sum(int(leaf.size) for leaf in leaves)
 
 
 def _example(module: nn.Module) -> tuple[Any, ...]:

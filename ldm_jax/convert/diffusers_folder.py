@@ -21,6 +21,7 @@ from ldm_jax.convert.files import (
 )
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import ConversionError, Table, convert, export
+from ldm_jax.models.clap import CLAP
 
 DEFAULT_LOA_TOKENS = {"t5": 8, "phoneme_encoder": 512}
 
@@ -122,7 +123,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; is {path.parent.parent} a whole checkpoint?") from None
+        raise CheckpointError(
+            f"{path} is missing; is {path.parent.parent} a whole checkpoint?"
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
@@ -148,7 +151,10 @@ def load(folder: pathlib.Path) -> Checkpoint:
         component = COMPONENTS[name]
         tensors = open_tensors(find_weights(folder / component.folder))
         params[name] = convert(
-            tensors, component.table, abstract_params(networks[name]), network=f"{folder}/{component.folder}"
+            tensors,
+            component.table,
+            abstract_params(networks[name]),
+            network=f"{folder}/{component.folder}",
         )
     default = DEFAULT_LOA_TOKENS["phoneme_encoder" if "phoneme_encoder" in names else "t5"]
     rates = configs["vocoder"]["upsample_rates"]
@@ -173,7 +179,9 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
         CheckpointError: `folder` is there already and `overwrite` is off.
     """
     if missing := [n for n in ("clap", "gpt2", "translator") if n not in checkpoint.networks]:
-        raise ConversionError(f"the diffusers layout needs {', '.join(missing)}, which this checkpoint lacks")
+        raise ConversionError(
+            f"the diffusers layout needs {', '.join(missing)}, which this checkpoint lacks"
+        )
     names = [name for name in COMPONENTS if name in checkpoint.networks]
     with staged(folder, overwrite=overwrite) as building:
         index: dict[str, Any] = {"_class_name": "AudioLDM2Pipeline"}
@@ -187,15 +195,19 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
                 config["sampling_rate"] = checkpoint.sample_rate
             write_json(place / "config.json", config)
             tensors = export(checkpoint.params[name], component.table, network=name)
-            if name == "clap":
-                tensors |= clap.buffers(checkpoint.networks[name])
+            if isinstance(network := checkpoint.networks[name], CLAP):
+                tensors |= clap.buffers(network)
             save_tensors(place / f"{component.weights}.safetensors", tensors)
             index[component.folder] = list(component.classes)
         for name, source in checkpoint.tokenizers.items():
             shutil.copytree(source, building / TOKENIZERS[name])
             index[TOKENIZERS[name]] = ["transformers", TOKENIZER_CLASSES[name]]
-        write_json(building / "scheduler" / "scheduler_config.json", {**SCHEDULER, **checkpoint.scheduler})
+        write_json(
+            building / "scheduler" / "scheduler_config.json", {**SCHEDULER, **checkpoint.scheduler}
+        )
         index["scheduler"] = ["diffusers", checkpoint.scheduler.get("_class_name", "DDIMScheduler")]
-        write_json(building / "feature_extractor" / "preprocessor_config.json", clap.FEATURE_EXTRACTOR)
+        write_json(
+            building / "feature_extractor" / "preprocessor_config.json", clap.FEATURE_EXTRACTOR
+        )
         index["feature_extractor"] = ["transformers", "ClapFeatureExtractor"]
         write_json(building / "model_index.json", index)

@@ -20,7 +20,9 @@ def load(path_or_id: str | pathlib.Path, *, revision: str | None = None) -> Chec
     path = resolve(path_or_id, revision=revision)
     if path.is_file():
         if path.suffix not in PICKLED:
-            raise CheckpointError(f"{path} is not a checkpoint: a folder or one of {', '.join(PICKLED)} is expected")
+            raise CheckpointError(
+                f"{path} is not a checkpoint: a folder or one of {', '.join(PICKLED)} is expected"
+            )
         return official.load(path)
     if (path / "model.json").exists():
         return native.load(path)

@@ -59,10 +59,14 @@ def build(description: Mapping[str, Any]) -> nn.Module:
     values = dict(description)
     kind = CLASSES.get(values.pop("class", None))
     if kind is None:
-        raise CheckpointError(f"unknown network class {description.get('class')!r}; known are {', '.join(CLASSES)}")
+        raise CheckpointError(
+            f"unknown network class {description.get('class')!r}; known are {', '.join(CLASSES)}"
+        )
     known = {field.name for field in dataclasses.fields(kind)} - set(_SKIPPED)
     if unknown := sorted(set(values) - known):
-        raise CheckpointError(f"{kind.__name__} has no {', '.join(unknown)}; was this saved by a newer ldm_jax?")
+        raise CheckpointError(
+            f"{kind.__name__} has no {', '.join(unknown)}; was this saved by a newer ldm_jax?"
+        )
     return kind(**{name: _value(value) for name, value in values.items()})
 
 
@@ -81,7 +85,10 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
     """
     with staged(folder, overwrite=overwrite) as building:
         for name, params in checkpoint.params.items():
-            flat = {".".join(path): np.asarray(x) for path, x in traverse_util.flatten_dict(params).items()}
+            flat = {
+                ".".join(path): np.asarray(x)
+                for path, x in traverse_util.flatten_dict(params).items()
+            }
             save_tensors(building / f"{name}.safetensors", flat)
         for name, source in checkpoint.tokenizers.items():
             shutil.copytree(source, building / "tokenizers" / name)
@@ -89,7 +96,9 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
             building / "model.json",
             {
                 "format": FORMAT,
-                "networks": {name: describe(module) for name, module in checkpoint.networks.items()},
+                "networks": {
+                    name: describe(module) for name, module in checkpoint.networks.items()
+                },
                 "scheduler": dict(checkpoint.scheduler),
                 "sample_rate": checkpoint.sample_rate,
                 "hop": checkpoint.hop,
@@ -112,12 +121,18 @@ def load(folder: pathlib.Path) -> Checkpoint:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / 'model.json'} cannot be read: {error}") from None
     if content.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has format {content.get('format')}; this ldm_jax reads {FORMAT}")
+        raise CheckpointError(
+            f"{folder} has format {content.get('format')}; this ldm_jax reads {FORMAT}"
+        )
     networks = {name: build(description) for name, description in content["networks"].items()}
     return Checkpoint(
         networks=networks,
-        params={name: _read(folder / f"{name}.safetensors", module) for name, module in networks.items()},
-        tokenizers={path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()},
+        params={
+            name: _read(folder / f"{name}.safetensors", module) for name, module in networks.items()
+        },
+        tokenizers={
+            path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()
+        },
         scheduler=content["scheduler"],
         sample_rate=content["sample_rate"],
         hop=content["hop"],

@@ -8,7 +8,17 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from ldm_jax.convert import audiomae, clap, gpt2, phoneme_encoder, t5, translator, unet, vae, vocoder
+from ldm_jax.convert import (
+    audiomae,
+    clap,
+    gpt2,
+    phoneme_encoder,
+    t5,
+    translator,
+    unet,
+    vae,
+    vocoder,
+)
 from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, abstract_params
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.pickles import state_dict
@@ -56,7 +66,9 @@ class _Parts:
         self.left = {
             name
             for name in self.left
-            if name not in _BUFFERS and not name.startswith(_UNUSED) and ".mel_transform." not in name
+            if name not in _BUFFERS
+            and not name.startswith(_UNUSED)
+            and ".mel_transform." not in name
         }
 
 
@@ -86,7 +98,10 @@ def from_tensors(tensors: Tensors, *, source: pathlib.Path) -> Checkpoint:
     loaded: dict[str, tuple[nn.Module, Params]] = {}
 
     def add(name: str, module: nn.Module, part: Tensors, table: Table) -> None:
-        loaded[name] = module, convert(part, table, abstract_params(module), network=f"{source}: {name}")
+        loaded[name] = (
+            module,
+            convert(part, table, abstract_params(module), network=f"{source}: {name}"),
+        )
 
     part = parts.take("model.diffusion_model.")
     network = unet.from_official(_unet_config(part))
@@ -105,7 +120,9 @@ def from_tensors(tensors: Tensors, *, source: pathlib.Path) -> Checkpoint:
     parts.drop()
     if parts.left:
         listed = "\n".join(f"    {name}" for name in sorted(parts.left))
-        raise ConversionError(f"{source} holds tensors that no network takes; nothing was loaded\n{listed}")
+        raise ConversionError(
+            f"{source} holds tensors that no network takes; nothing was loaded\n{listed}"
+        )
     return Checkpoint(
         networks={name: module for name, (module, _) in loaded.items()},
         params={name: params for name, (_, params) in loaded.items()},
@@ -121,7 +138,9 @@ def from_tensors(tensors: Tensors, *, source: pathlib.Path) -> Checkpoint:
 
 def _unet_config(tensors: Tensors) -> dict[str, Any]:
     """`unet_config.params` of the published network with this network's slots, depth and film, told by its tensors."""
-    base = unet.OFFICIAL_CONFIGS["audioldm_48k" if "film_emb.weight" in tensors else "audioldm2-full"]
+    base = unet.OFFICIAL_CONFIGS[
+        "audioldm_48k" if "film_emb.weight" in tensors else "audioldm2-full"
+    ]
     key = "input_blocks.4.{}.transformer_blocks.{}.attn2.to_k.weight"
     widths, depth = [], 0
     while (name := key.format(len(widths) + 1, 0)) in tensors:
@@ -143,7 +162,9 @@ def _mel_channels(tensors: Tensors) -> int:
 
 def _add_decoder(add: Any, parts: _Parts, rate: int, scaling_factor: float) -> None:
     network = vae.from_official(vae.OFFICIAL_CONFIGS[rate], scaling_factor=scaling_factor)
-    part = parts.take("first_stage_model.", without=("first_stage_model.vocoder.", "first_stage_model.loss."))
+    part = parts.take(
+        "first_stage_model.", without=("first_stage_model.vocoder.", "first_stage_model.loss.")
+    )
     add("vae", network, part, vae.official_table(len(network.block_out_channels)))
     config = vocoder.OFFICIAL_CONFIGS[rate]
     part = vocoder.official_tensors(
@@ -186,7 +207,10 @@ def _add_sequence(add: Any, parts: _Parts) -> int:
 def _drop_copies(parts: _Parts) -> None:
     """Copies of frozen networks that the official file stores again: T5 for the UNet, CLAP for ranking."""
     nested = _SEQUENCE + "cond_stage_models."
-    pairs = (("cond_stage_models.1.model.", f"{nested}1.model."), ("clap.model.", f"{nested}0.model."))
+    pairs = (
+        ("cond_stage_models.1.model.", f"{nested}1.model."),
+        ("clap.model.", f"{nested}0.model."),
+    )
     for copy, original in (*pairs, ("clap.model.", _SEQUENCE + "model.")):
         again = [name for name in parts.left if name.startswith(copy)]
         if not any(original + name[len(copy) :] in parts.tensors for name in again):
@@ -195,7 +219,8 @@ def _drop_copies(parts: _Parts) -> None:
         differing = [
             name
             for name, first in names
-            if first in parts.tensors and not np.array_equal(parts.tensors[name], parts.tensors[first])
+            if first in parts.tensors
+            and not np.array_equal(parts.tensors[name], parts.tensors[first])
         ]
         if differing:
             warnings.warn(

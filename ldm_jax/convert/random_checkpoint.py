@@ -9,6 +9,7 @@ import pathlib
 import sys
 import tempfile
 import zlib
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
@@ -61,7 +62,9 @@ def tiny() -> dict[str, nn.Module]:
             norm_groups=8,
         ),
         "vae": VAE((16, 32, 32), 8, 1, 8, 0.41),
-        "vocoder": HiFiGAN(64, 32, (5, 4, 2, 2, 2), (16, 16, 8, 4, 4), (3, 7, 11), ((1, 3, 5),) * 3),
+        "vocoder": HiFiGAN(
+            64, 32, (5, 4, 2, 2, 2), (16, 16, 8, 4, 4), (3, 7, 11), ((1, 3, 5),) * 3
+        ),
         "clap": CLAP(text=text, audio=audio, projection_dim=16),
         "t5": T5Encoder(d_model=48, d_ff=64, d_kv=8, num_heads=4, num_layers=2),
         "gpt2": GPT2(vocab_size=100, n_positions=400, n_embd=32, n_layer=2, n_head=4),
@@ -90,7 +93,10 @@ SIZES = {
     "large": lambda: {
         **published(),
         "unet": UNet(
-            cross_attention_dims=(None, 768, 1024, None), transformer_depth=2, heads=8, head_dim=None
+            cross_attention_dims=(None, 768, 1024, None),
+            transformer_depth=2,
+            heads=8,
+            head_dim=None,
         ),
     },
     "speech": lambda: speaking(published(), 192),
@@ -102,8 +108,9 @@ def random_params(module: nn.Module, *, name: str, seed: int) -> Params:
 
     Kernels have variance 1 / fan-in, embeddings 1, scales lie about 1, all else about 0.
     """
+    shapes: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(abstract_params(module))
     flat = {}
-    for path, leaf in traverse_util.flatten_dict(abstract_params(module)).items():
+    for path, leaf in shapes.items():
         state = np.random.RandomState(zlib.crc32(f"{seed}/{name}/{'/'.join(path)}".encode()))
         x = state.standard_normal(leaf.shape).astype(np.float32)
         if path[-1] == "running_var":
@@ -119,7 +126,12 @@ def random_params(module: nn.Module, *, name: str, seed: int) -> Params:
 
 
 def write(
-    size: str, folder: pathlib.Path, *, seed: int = 0, loa_tokens: int | None = None, overwrite: bool = False
+    size: str,
+    folder: pathlib.Path,
+    *,
+    seed: int = 0,
+    loa_tokens: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes the folder of one of `SIZES`, whole or not at all."""
     networks = SIZES[size]()
@@ -130,10 +142,15 @@ def write(
             words = TOKENIZERS[name](tokenizers[name])
             if size.startswith("tiny"):
                 networks[name] = with_vocabulary(networks[name], words)
-        default = diffusers_folder.DEFAULT_LOA_TOKENS["t5" if "t5" in networks else "phoneme_encoder"]
+        default = diffusers_folder.DEFAULT_LOA_TOKENS[
+            "t5" if "t5" in networks else "phoneme_encoder"
+        ]
         checkpoint = Checkpoint(
             networks=networks,
-            params={name: random_params(module, name=name, seed=seed) for name, module in networks.items()},
+            params={
+                name: random_params(module, name=name, seed=seed)
+                for name, module in networks.items()
+            },
             tokenizers=tokenizers,
             scheduler=SCHEDULER,
             sample_rate=16_000,
@@ -154,14 +171,21 @@ def with_vocabulary(module: nn.Module, words: int) -> nn.Module:
 
 def main() -> int:
     """0 when the folder is written, 2 with one message where it cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m ldm_jax.convert.random_checkpoint", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ldm_jax.convert.random_checkpoint", description=__doc__
+    )
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("destination", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
     try:
-        write(arguments.size, arguments.destination, seed=arguments.seed, overwrite=arguments.overwrite)
+        write(
+            arguments.size,
+            arguments.destination,
+            seed=arguments.seed,
+            overwrite=arguments.overwrite,
+        )
     except (ValueError, OSError) as error:
         print(f"ldm_jax.convert.random_checkpoint: {error}", file=sys.stderr)
         return 2

@@ -20,18 +20,25 @@ Reader = Callable[[Mapping[str, np.ndarray], dict[str, Any] | None], tuple[nn.Mo
 
 def _needs(network: str, config: dict[str, Any] | None) -> dict[str, Any]:
     if config is None:
-        raise CheckpointError(f"a {network} needs the config.json that it is published with, beside its weights")
+        raise CheckpointError(
+            f"a {network} needs the config.json that it is published with, beside its weights"
+        )
     return config
 
 
-def _clap(tensors: Mapping[str, np.ndarray], config: dict[str, Any] | None) -> tuple[nn.Module, Table]:
+def _clap(
+    tensors: Mapping[str, np.ndarray], config: dict[str, Any] | None
+) -> tuple[nn.Module, Table]:
     if config is not None:
         return clap.from_config(config), clap.TRANSFORMERS
     return clap.from_config(clap.laion_config_of(tensors)), clap.LAION
 
 
 READERS: dict[str, Reader] = {
-    "audiomae": lambda tensors, _: (audiomae.from_config(audiomae.config_of(tensors)), audiomae.OFFICIAL),
+    "audiomae": lambda tensors, _: (
+        audiomae.from_config(audiomae.config_of(tensors)),
+        audiomae.OFFICIAL,
+    ),
     "clap": _clap,
     "t5": lambda _, config: (t5.from_config(_needs("t5", config)), t5.TRANSFORMERS),
     "gpt2": lambda _, config: (gpt2.from_config(_needs("gpt2", config)), gpt2.TRANSFORMERS),
@@ -41,7 +48,10 @@ READERS: dict[str, Reader] = {
     ),
     "unet": lambda _, config: (unet.from_config(_needs("unet", config)), unet.DIFFUSERS),
     "vae": lambda _, config: (vae.from_config(_needs("vae", config)), vae.DIFFUSERS),
-    "vocoder": lambda _, config: (vocoder.from_config(_needs("vocoder", config)), vocoder.TRANSFORMERS),
+    "vocoder": lambda _, config: (
+        vocoder.from_config(_needs("vocoder", config)),
+        vocoder.TRANSFORMERS,
+    ),
 }
 
 

@@ -1,7 +1,7 @@
 """Published VAE weights: diffusers' `AutoencoderKL`, and the official code's `AutoencoderKL`.
 
-Official names stand behind "first_stage_model." in a whole checkpoint (the caller strips that) and bare in a VAE's
-own, such as `vae_mel_16k_64bins.ckpt`. The vocoder beside them has its own table.
+Official names stand behind "first_stage_model." in a whole checkpoint (the caller strips that) and
+bare in a VAE's own, such as `vae_mel_16k_64bins.ckpt`. The vocoder beside them has its own table.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,10 @@ DIFFUSERS = Table(
 
 
 def official_table(levels: int) -> Table:
-    """The official names of a VAE of `levels` = len(block_out_channels): its decoder counts levels from the output."""
+    """Of the official names, for a VAE of `levels` = len(block_out_channels).
+
+    There the decoder's levels are counted from its output, in diffusers from its input.
+    """
     encoder, path = "encoder.down.{i}", "encoder/down_blocks_{i}"
     rules = [
         *_ENDS,

@@ -1,7 +1,8 @@
 """Published HiFi-GAN weights: `transformers`' SpeechT5HifiGan, and the official generators.
 
-Official names stand behind "first_stage_model.vocoder." in a whole checkpoint, and under "generator" in a vocoder's
-own, such as `hifigan_16k_64bins.ckpt`; the caller strips these. `official_tensors` completes them.
+Official names stand behind "first_stage_model.vocoder." in a whole checkpoint (the caller strips
+that), and under "generator" in a vocoder's own, such as `hifigan_16k_64bins.ckpt`.
+`official_tensors` completes them.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ _WEIGHT_NORMS = (  # names of g and v, by PyTorch's old function and its new par
 
 
 def _fold(layout: Transform) -> Transform:
-    """Weight norm, g v / |v| with |.| over all axes but the first, then `layout`; read one way only."""
+    """Weight norm, g v / |v| with |.| over all axes but the first, then `layout`; one way only."""
 
     def forward(g: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
         wide = v.astype(np.float64)
@@ -67,7 +68,8 @@ OFFICIAL = _table("ups")
 def official_tensors(tensors: Mapping[str, Any], *, mel_channels: int) -> dict[str, Any]:
     """`tensors` as `OFFICIAL` names them.
 
-    The mark of `torch.compile` goes, and `mean` 0 and `scale` 1 come in, which only transformers' class has.
+    The mark of `torch.compile` goes, and what only transformers' class has comes in: a `mean` of 0
+    and a `scale` of 1.
     """
     unit = {"mean": np.zeros(mel_channels, np.float32), "scale": np.ones(mel_channels, np.float32)}
     return unit | {name.replace("_orig_mod.", ""): value for name, value in tensors.items()}
@@ -93,7 +95,7 @@ def from_config(config: Mapping[str, Any]) -> HiFiGAN:
     """The network that a config.json of `transformers.SpeechT5HifiGan` describes.
 
     Raises:
-        ConversionError: another type of model, a key that is not known, or lists that do not fit each other.
+        ConversionError: another type of model, a key that is not known, or lists that do not fit.
     """
     known = {*_FIELDS, *_WITHOUT_EFFECT, "model_type"}
     for key, value in config.items():
@@ -106,7 +108,9 @@ def from_config(config: Mapping[str, Any]) -> HiFiGAN:
 
 
 def to_config(module: HiFiGAN) -> dict[str, Any]:
-    """The config.json of `transformers.SpeechT5HifiGan`, without the `sampling_rate`, which is not the network's.
+    """The config.json of `transformers.SpeechT5HifiGan`, but for `sampling_rate`.
+
+    That key changes nothing in the network, which does not know it.
 
     Raises:
         ConversionError: a generator of exact length, which that class is not.
@@ -140,12 +144,12 @@ OFFICIAL_CONFIGS = {  # of the official generators, by sample rate in Hz
 
 
 def from_official(config: Mapping[str, Any], *, exact_length: bool = False) -> HiFiGAN:
-    """The network that an official configuration describes; keys that concern training are passed over.
+    """The network that an official configuration describes; its keys for training are passed over.
 
     Args:
         config: such as `hifigan_16k_64bins.json`, or one of `OFFICIAL_CONFIGS`.
-        exact_length: False is `Generator`, which the released inference code builds at both sample rates; True is
-            `Generator_HiFiRes`, which the training code builds at 48 kHz.
+        exact_length: False is `Generator`, which the released inference code builds at both sample
+            rates; True is `Generator_HiFiRes`, which the training code builds at 48 kHz.
 
     Raises:
         ConversionError: a variant that is not supported.

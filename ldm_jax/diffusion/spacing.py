@@ -32,11 +32,12 @@ def linspace(train_steps: int, steps: int, offset: int) -> Timesteps:
 
 
 def official(train_steps: int, steps: int, offset: int) -> Timesteps:
-    """Timesteps 1 + k c, k c < T, c = floor(T / steps): CompVis' and AudioLDM 2's; no offset.
+    """Timesteps 1 + k c, 1 + k c < T, c = floor(T / steps): CompVis' and AudioLDM 2's; no offset.
 
-    Where `steps` does not divide T there are more timesteps than `steps`: 31 for 30.
+    Where `steps` does not divide T there are more timesteps than `steps`: 31 for 30. Where the last
+    would be T, outside the schedule, it is left out; the official code fails there (for 3, 9 or 27).
     """
-    return 1.0 + np.arange(0, train_steps, train_steps // steps)[::-1]
+    return 1.0 + np.arange(0, train_steps - 1, train_steps // steps)[::-1]
 
 
 SPACINGS = {"leading": leading, "trailing": trailing, "linspace": linspace, "official": official}

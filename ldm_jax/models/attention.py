@@ -33,7 +33,7 @@ def attend(
         scale: of the scores; dim ** -0.5 where None.
     """
     dim = query.shape[-1]
-    scale = dim**-0.5 if scale is None else scale
+    scale = float(dim**-0.5) if scale is None else scale
     backend = jax.default_backend()
     sixteen_bits = query.dtype in (jnp.bfloat16, jnp.float16)
     if backend == "gpu" and sixteen_bits and dim % 8 == 0 and dim <= 128:
@@ -74,9 +74,9 @@ def _one_head_at_a_time(
     batch, heads = query.shape[:2]
     rows = [x.reshape(batch * heads, *x.shape[2:]) for x in (query, key, value)]
     if bias is None:
-        out = jax.lax.map(lambda row: _softmax_average(*row, None), rows)
+        out = jax.lax.map(lambda row: _softmax_average(row[0], row[1], row[2], None), rows)
     else:
         bias = jnp.broadcast_to(bias, (batch, heads, *bias.shape[2:]))
         rows.append(bias.reshape(batch * heads, *bias.shape[2:]))
-        out = jax.lax.map(lambda row: _softmax_average(*row), rows)
+        out = jax.lax.map(lambda row: _softmax_average(row[0], row[1], row[2], row[3]), rows)
     return out.reshape(batch, heads, *out.shape[1:])

@@ -4,7 +4,7 @@ All arrays are channels last. Parameters are stored in float32 (or whatever they
 compute type. Statistics of norms, softmax and timestep embeddings are computed in at least float32.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ class Conv(nn.Module):
     def __call__(
         self, x: Shaped[Array, "batch *space in"]
     ) -> Shaped[Array, "batch *out_space out"]:
+        """The convolution."""
         return nn.Conv(
             self.features,
             self.kernel_size,
@@ -58,7 +59,7 @@ class Conv(nn.Module):
             dtype=self.dtype,
             kernel_init=self.kernel_init,
             conv_general_dilated=convolve,
-            parent=self.scope,  # parameters lie directly at this module's path
+            parent=cast(Any, self.scope),  # parameters lie directly at this module's path
         )(x)
 
 
@@ -71,12 +72,13 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "batch *space c"]) -> Shaped[Array, "batch *space c"]:
+        """Normalised, scaled and shifted."""
         return nn.GroupNorm(
             self.groups,
             epsilon=self.epsilon,
             dtype=self.dtype,
             use_fast_variance=False,
-            parent=self.scope,
+            parent=cast(Any, self.scope),
         )(x)
 
 
@@ -88,8 +90,12 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "*batch c"]) -> Shaped[Array, "*batch c"]:
+        """Normalised, scaled and shifted."""
         return nn.LayerNorm(
-            epsilon=self.epsilon, dtype=self.dtype, use_fast_variance=False, parent=self.scope
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            use_fast_variance=False,
+            parent=cast(Any, self.scope),
         )(x)
 
 
@@ -103,12 +109,13 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "*batch in"]) -> Shaped[Array, "*batch out"]:
+        """The product."""
         return nn.Dense(
             self.features,
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=self.kernel_init,
-            parent=self.scope,
+            parent=cast(Any, self.scope),
         )(x)
 
 

@@ -94,9 +94,7 @@ class Attention(nn.Module):
             for layer in (self.to_q, self.to_out_0)
         )
         dim = self.features // self.heads
-        to_scores = jnp.einsum(
-            "chd,bmhd->bchm", to_q.reshape(-1, self.heads, dim) * dim**-0.5, key
-        )
+        to_scores = jnp.einsum("chd,bmhd->bchm", to_q.reshape(-1, self.heads, dim) * dim**-0.5, key)
         from_weights = jnp.einsum("bmhd,hdc->bhmc", value, to_out.reshape(self.heads, dim, -1))
         return Absorbed(to_scores, from_weights, mask)
 

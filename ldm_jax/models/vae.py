@@ -1,7 +1,7 @@
-"""The VAE between log-mel spectrograms and latents (Liu et al., arXiv 2308.05734, section III-D).
+"""The VAE between log-mel spectrograms and latents of AudioLDM 2 (Liu et al., arXiv 2308.05734).
 
-The convolutional autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752, appendix E), on one channel.
-Parameter paths mirror the keys of `diffusers.AutoencoderKL`.
+The convolutional autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752, appendix G), on
+one channel. Parameter paths mirror the keys of `diffusers.AutoencoderKL`.
 """
 
 from functools import partial
@@ -9,6 +9,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from ldm_jax.models.attention import attend
@@ -20,7 +21,10 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 
 class ResnetBlock(nn.Module):
-    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with x put through a 1x1 convolution where widths differ."""
+    """x + conv2(silu(norm2(conv1(silu(norm1(x))))))).
+
+    Where the width changes, the first x goes through a 1x1 convolution, `conv_shortcut`.
+    """
 
     features: int
     norm_groups: int
@@ -72,7 +76,7 @@ class MidBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A 3x3 convolution of stride 2 that sees one row of zeros after the last time and frequency, none before."""
+    """A 3x3 convolution of stride 2, with zeros after the last time and frequency alone."""
 
     dtype: Dtype = jnp.float32
 
@@ -103,9 +107,7 @@ class Upsample(nn.Module):
         """Twice the time and frequency."""
         kernel, bias = ConvParams(x.shape[-1], name="conv")()
         phases = [phase for rows in _phases(kernel, 0) for phase in _phases(rows, 1)]
-        x, kernel, bias = nn.dtypes.promote_dtype(
-            x, jnp.concatenate(phases, axis=-1), bias, dtype=self.dtype
-        )
+        x, kernel, bias = promote_dtype(x, jnp.concatenate(phases, axis=-1), bias, dtype=self.dtype)
         batch, time, freq, features = x.shape
         out = convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))
         out = out.reshape(batch, time + 1, freq + 1, 2, 2, features)
@@ -212,14 +214,15 @@ class Decoder(nn.Module):
 class VAE(nn.Module):
     """Natural-log mel spectrograms (batch, time, mel, 1) to Gaussian latents, and back.
 
-    A side of the latents is 2^(levels - 1) times shorter: 4 for the 16 kHz model, 8 for the 48 kHz model.
+    A side of the latents is 2^(levels - 1) times shorter: 4 for the 16 kHz model, 8 for the 48 kHz
+    one.
 
     Attributes:
         block_out_channels: width of each level, from the spectrogram inwards.
         latent_channels: of the latents.
         layers_per_block: residual blocks a level of the encoder; the decoder has one more.
         norm_groups: groups of every norm.
-        scaling_factor: what the diffusion model's latents are: `scaling_factor` times a sample of this VAE.
+        scaling_factor: the diffusion model's latents are this many times a sample of this VAE's.
         in_channels: of the spectrogram.
         dtype: compute type.
     """
@@ -233,6 +236,7 @@ class VAE(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
+        """Encoder and decoder, so that each can be applied without the other."""
         layers, groups, moments = self.layers_per_block, self.norm_groups, 2 * self.latent_channels
         self.encoder = Encoder(self.block_out_channels, moments, layers, groups, self.dtype)
         self.decoder = Decoder(
@@ -268,6 +272,9 @@ class VAE(nn.Module):
 def sample(
     key: Array, mean: Float[Array, "*shape"], logvar: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """mean + exp(logvar / 2) n with n ~ N(0, 1): a draw of the latents that `VAE.encode` describes, not scaled."""
+    """A draw of the latents that `VAE.encode` describes, not scaled.
+
+    mean + exp(logvar / 2) n with n ~ N(0, 1).
+    """
     noise = jax.random.normal(key, mean.shape, upcast(mean).dtype).astype(mean.dtype)
     return mean + jnp.exp(0.5 * logvar) * noise

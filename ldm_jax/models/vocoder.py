@@ -7,6 +7,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from ldm_jax.models.convolution import convolve
@@ -17,10 +18,10 @@ EDGE_KERNEL = 7  # of the first and the last convolution
 
 
 class ConvTranspose(nn.Module):
-    """The transpose of a 1-D convolution of stride s, cropped: out[n] = bias + sum_t x[t] kernel[n + low - s t].
+    """The transpose of a 1-D convolution of stride s, cropped.
 
-    `kernel` is (taps, in, out), its taps in PyTorch's order, not flipped. Before the crop there are
-    s (time - 1) + taps samples.
+    out[n] = bias + sum_t x[t] kernel[n + low - s t], where `kernel` is (taps, in, out), its taps in
+    PyTorch's order, not flipped. Before the crop there are s (time - 1) + taps samples.
 
     Attributes:
         features: output channels.
@@ -40,11 +41,11 @@ class ConvTranspose(nn.Module):
     def __call__(
         self, x: Float[Array, "batch time c"]
     ) -> Float[Array, "batch samples {self.features}"]:
-        """One convolution computes the s samples between two inputs as s groups of channels (polyphase form)."""
+        """Polyphase: one convolution gives the s samples between two inputs as channels."""
         shape = (self.taps, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         batch, time, features_in = x.shape
         stride, reach = self.stride, -(-self.taps // self.stride)
         kernel = jnp.pad(kernel, ((0, stride * reach - self.taps), (0, 0), (0, 0)))
@@ -77,11 +78,12 @@ class ResidualBlock(nn.Module):
 
 
 class HiFiGAN(nn.Module):
-    """The generator: upsampling stages, each followed by the mean of residual blocks of different reach.
+    """The generator: upsampling stages, each followed by the mean of residual blocks.
 
-    With `exact_length` the wave has time * prod(upsample_rates) samples, as the training code's 48 kHz generator
-    (`Generator_HiFiRes`); without it a stage whose kernel and rate differ by an odd number adds one sample, which
-    the later stages multiply: time * 160 + 32 for the published 16 kHz and time * 480 + 16 for the 48 kHz model.
+    With `exact_length` the wave has time * prod(upsample_rates) samples, as that of the training
+    code's 48 kHz generator (`Generator_HiFiRes`). Without it a stage whose kernel and rate differ
+    by an odd number adds one sample, which the later stages multiply: time * 160 + 32 samples for
+    the published 16 kHz model, time * 480 + 16 for the 48 kHz one.
 
     Attributes:
         mel_channels: of the spectrogram.
@@ -91,8 +93,8 @@ class HiFiGAN(nn.Module):
         resblock_kernel_sizes: taps of each residual block of a stage.
         resblock_dilation_sizes: dilations in each of them.
         leaky_relu_slope: of all leaky ReLUs but the last.
-        normalize_before: whether the spectrogram becomes (mel - mean) / scale first. These two are parameters in
-            any case, so that a checkpoint keeps them.
+        normalize_before: whether the spectrogram becomes (mel - mean) / scale first. These two are
+            parameters in any case, so that a checkpoint keeps them.
         exact_length: see above.
         dtype: compute type.
     """

@@ -53,9 +53,13 @@ class Clips:
 class AudioLDM2:
     """A checkpoint ready to generate; made by `from_pretrained`."""
 
-    def __init__(self, checkpoint: Checkpoint, *, preset: str | None, dtype: str | None, mesh: Mesh):
+    def __init__(
+        self, checkpoint: Checkpoint, *, preset: str | None, dtype: str | None, mesh: Mesh
+    ):
         self.preset = config.preset(preset or checkpoint.preset or "official")
-        self.dtype = jnp.dtype(dtype or ("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16"))
+        self.dtype = jnp.dtype(
+            dtype or ("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16")
+        )
         self.checkpoint = dataclasses.replace(
             checkpoint,
             networks={
@@ -64,10 +68,12 @@ class AudioLDM2:
             params={k: v for k, v in checkpoint.params.items() if k not in USED},
             preset=self.preset.name,
         )
-        networks = dict(self.checkpoint.networks)
+        networks: dict[str, Any] = dict(self.checkpoint.networks)
         if self.preset.head_dim is not None and checkpoint.preset is None:
             networks["unet"] = networks["unet"].clone(heads=None, head_dim=self.preset.head_dim)
-        self.networks = Networks(**{name: module for name, module in networks.items() if name in USED})
+        self.networks = Networks(
+            **{name: module for name, module in networks.items() if name in USED}
+        )
         self.mesh = mesh
         self.params = place_params(checkpoint.params, mesh, self.dtype)
         self.tokenizers = Tokenizers.load(list(networks), checkpoint.tokenizers)
@@ -79,7 +85,7 @@ class AudioLDM2:
         *,
         preset: str | None = None,
         dtype: str | None = None,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
         revision: str | None = None,
     ) -> "AudioLDM2":
         """Loads a checkpoint in any known layout and puts it on the devices.
@@ -234,7 +240,8 @@ class AudioLDM2:
             latents = np.asarray(latents, np.float32)
             if latents.shape != (count, *shape):
                 raise ValueError(
-                    f"latents should have shape {(count, *shape)} (clips, time, frequency, channel), not {latents.shape}"
+                    f"latents should have shape {(count, *shape)} (clips, time, frequency, channel), "
+                    f"not {latents.shape}"
                 )
             latents = np.concatenate([latents, np.repeat(latents[-1:], pad, axis=0)])
             noise = devices_mesh.place(latents, devices_mesh.rows(self.mesh))
@@ -260,7 +267,9 @@ class AudioLDM2:
         plan = devices_mesh.place(plan, devices_mesh.replicated(self.mesh))
         projected, table = synthesis.prepare(self.networks, self.params, spread, plan.timesteps)
         carry = sampling.init(plan, noise)
-        scale = devices_mesh.place(np.float32(asked.guidance_scale), devices_mesh.replicated(self.mesh))
+        scale = devices_mesh.place(
+            np.float32(asked.guidance_scale), devices_mesh.replicated(self.mesh)
+        )
         length = segment_length(plan.calls) if progress else plan.calls
         with tqdm(total=plan.calls, unit="call", leave=False, disable=not progress) as bar:
             for start in range(0, plan.calls, length):
@@ -330,7 +339,7 @@ class AudioLDM2:
 
 def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
     """`module` and the modules among its fields with compute type `dtype`."""
-    nested = {
+    nested: dict[str, Any] = {
         field.name: with_dtype(getattr(module, field.name), dtype)
         for field in dataclasses.fields(module)
         if field.name != "parent" and isinstance(getattr(module, field.name), nn.Module)
@@ -362,5 +371,7 @@ def _one_each(name: str, value: Any, count: int) -> list[Any]:
     if isinstance(value, (str, int)):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"{len(value)} values of {name} for {count} prompts; give one, or one a prompt")
+        raise ValueError(
+            f"{len(value)} values of {name} for {count} prompts; give one, or one a prompt"
+        )
     return list(value)

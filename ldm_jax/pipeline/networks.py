@@ -1,6 +1,9 @@
 """The networks of one system as one hashable value, and their parameters as one tree."""
 
 import dataclasses
+from typing import Any
+
+import flax.linen as nn
 
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.clap import CLAP
@@ -11,6 +14,15 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
+
+
+def run(
+    module: nn.Module | None, params: Params, *arguments: Any, method: str | None = None
+) -> Any:
+    """`module.apply` on `params`; what it returns is annotated at the network's own method."""
+    assert module is not None
+    return module.apply({"params": params}, *arguments, method=method)
+
 
 AllParams = dict[str, Params]  # by the names of the fields of `Networks`
 

@@ -10,7 +10,12 @@ from ldm_jax.diffusion.sampling import Plan
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 # Options of diffusers' schedulers that no AudioLDM 2 checkpoint sets; anything but these values would be ignored.
-ONLY = {"trained_betas": None, "clip_sample": False, "thresholding": False, "set_alpha_to_one": False}
+ONLY = {
+    "trained_betas": None,
+    "clip_sample": False,
+    "thresholding": False,
+    "set_alpha_to_one": False,
+}
 
 
 def noise_schedule(scheduler: Mapping[str, Any]) -> schedules.Schedule:
@@ -21,7 +26,9 @@ def noise_schedule(scheduler: Mapping[str, Any]) -> schedules.Schedule:
     """
     for option, value in ONLY.items():
         if scheduler.get(option, value) != value:
-            raise ValueError(f"the scheduler config has {option} = {scheduler[option]}; supported is {value}")
+            raise ValueError(
+                f"the scheduler config has {option} = {scheduler[option]}; supported is {value}"
+            )
     name = scheduler.get("beta_schedule", "linear")
     if name not in SCHEDULES:
         raise ValueError(f"unknown beta_schedule {name!r}; known are {', '.join(SCHEDULES)}")
@@ -42,7 +49,9 @@ def make_plan(asked: Generation, preset: Preset, scheduler: Mapping[str, Any]) -
     """
     prediction = scheduler.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
-        raise ValueError(f"unknown prediction_type {prediction!r}; known are {', '.join(PREDICTIONS)}")
+        raise ValueError(
+            f"unknown prediction_type {prediction!r}; known are {', '.join(PREDICTIONS)}"
+        )
     ddim = asked.sampler == "ddim"
     spacing = asked.spacing or (preset.spacing if ddim else None)
     eta = asked.eta if asked.eta is not None else (preset.eta if ddim else 0.0)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from ldm_jax.audio.clap_features import clap_features, clap_fusion_features
 from ldm_jax.pipeline.conditioning import Tokens, encode_clap
-from ldm_jax.pipeline.networks import AllParams, Networks
+from ldm_jax.pipeline.networks import AllParams, Networks, run
 
 CLAP_RATE = 48_000
 
@@ -20,11 +20,8 @@ def _similarity(
     networks: Networks, params: AllParams, tokens: Tokens, features: Array, is_longer: Array | None
 ) -> Float[Array, "prompts candidates"]:
     text = encode_clap(networks, params, tokens)
-    assert networks.clap is not None
     assert text is not None
-    audio = networks.clap.apply(
-        {"params": params["clap"]}, features, is_longer, method="embed_audio"
-    )
+    audio = run(networks.clap, params["clap"], features, is_longer, method="embed_audio")
     return jnp.einsum("pd,pnd->pn", text, audio.reshape(text.shape[0], -1, text.shape[1]))
 
 

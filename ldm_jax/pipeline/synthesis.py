@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from ldm_jax.diffusion.guidance import classifier_free
 from ldm_jax.diffusion.sampling import Carry, Plan, normal_per_clip, sample_segment
 from ldm_jax.pipeline.conditioning import Conditioning
-from ldm_jax.pipeline.networks import AllParams, Networks
+from ldm_jax.pipeline.networks import AllParams, Networks, run
 
 
 @functools.partial(jax.jit, static_argnames=("shape",))
@@ -21,16 +21,19 @@ def initial_noise(keys: Key[Array, " rows"], *, shape: tuple[int, ...]) -> Float
 
 @functools.partial(jax.jit, static_argnames=("networks",))
 def prepare(
-    networks: Networks, params: AllParams, conditioning: Conditioning, timesteps: Float[Array, " calls"]
+    networks: Networks,
+    params: AllParams,
+    conditioning: Conditioning,
+    timesteps: Float[Array, " calls"],
 ) -> tuple[Any, Any]:
     """What the UNet can compute before the first step.
 
     Returns:
         Keys and values of its cross-attentions, once a clip; its time embeddings, once a call, leading axis `calls`.
     """
-    variables = {"params": params["unet"]}
-    projected = networks.unet.apply(variables, conditioning.contexts(), method="project_contexts")
-    table = networks.unet.apply(variables, timesteps, conditioning.film, method="embed_time")
+    unet, its = networks.unet, params["unet"]
+    projected = run(unet, its, conditioning.contexts(), method="project_contexts")
+    table = run(unet, its, timesteps, conditioning.film, method="embed_time")
     return projected, table
 
 
@@ -52,11 +55,10 @@ def denoise(
     Guided, the contexts hold every clip twice, unconditional and conditional side by side, and
     eps = eps_u + w (eps_c - eps_u) of the two outputs.
     """
-    variables = {"params": params["unet"]}
+    unet, its = networks.unet, params["unet"]
 
     def denoiser(latents: Array, timestep: Array, embedding: Any) -> Array:
-        inputs = latents.astype(networks.unet.dtype)
-        output = networks.unet.apply(variables, inputs, embedding, projected, method="denoise")
+        output = run(unet, its, latents.astype(unet.dtype), embedding, projected, method="denoise")
         return classifier_free(output[0::2], output[1::2], guidance_scale) if guided else output
 
     return sample_segment(denoiser, plan, carry, keys=keys, extras=table)
@@ -68,6 +70,6 @@ def decode(
 ) -> tuple[Float[Array, "rows frames mels"], Float[Array, "rows samples"]]:
     """Latents to (natural-log mel spectrogram, wave in [-1, 1])."""
     scaled = latents.astype(networks.vae.dtype)
-    mel = networks.vae.apply({"params": params["vae"]}, scaled, method="decode_scaled")[..., 0]
-    wave = networks.vocoder.apply({"params": params["vocoder"]}, mel)
+    mel = run(networks.vae, params["vae"], scaled, method="decode_scaled")[..., 0]
+    wave = run(networks.vocoder, params["vocoder"], mel)
     return mel.astype(jnp.float32), wave.astype(jnp.float32)

@@ -11,7 +11,9 @@ from ldm_jax.data.tokenizers import Encoded, TextTokenizer, load_tokenizer
 from ldm_jax.pipeline.conditioning import Tokens
 
 T5_LENGTH = 128  # the limit AudioLDM 2 was trained with, whatever the tokeniser's own
-BUCKET = 16  # lengths are rounded up to multiples, so that prompts of other lengths seldom compile anew
+BUCKET = (
+    16  # lengths are rounded up to multiples, so that prompts of other lengths seldom compile anew
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,9 @@ class Branches:
     @property
     def count(self) -> int:
         """How many prompts there are."""
-        ids = self.positive.clap_ids if self.positive.clap_ids is not None else self.positive.text_ids
+        ids = (
+            self.positive.clap_ids if self.positive.clap_ids is not None else self.positive.text_ids
+        )
         assert ids is not None
         return ids.shape[0]
 
@@ -52,7 +56,8 @@ class Tokenizers:
             TokenizerError: files that are missing or not supported.
         """
         text = {
-            name: load_tokenizer(folders[name]) if name in networks else None for name in ("clap", "t5")
+            name: load_tokenizer(folders[name]) if name in networks else None
+            for name in ("clap", "t5")
         }
         phonemes = None
         if "phoneme_encoder" in networks:
@@ -83,7 +88,9 @@ class Tokenizers:
         if not prompts:
             raise ValueError("there is no prompt")
         if empty := [str(i) for i, prompt in enumerate(prompts) if not prompt.strip()]:
-            raise ValueError(f"prompt {', '.join(empty)} is empty" if len(prompts) > 1 else "the prompt is empty")
+            raise ValueError(
+                f"prompt {', '.join(empty)} is empty" if len(prompts) > 1 else "the prompt is empty"
+            )
         cuts: list[str] = []
         positive, negative = self._clap(prompts, negatives, cuts)
         if self.phonemes is not None:
@@ -132,7 +139,9 @@ class Tokenizers:
     def _phonemes(self, transcripts: Sequence[str] | None, cuts: list[str]) -> Encoded:
         assert self.phonemes is not None
         if transcripts is None:
-            raise ValueError("this checkpoint speaks: give a transcript beside the prompt, which describes the voice")
+            raise ValueError(
+                "this checkpoint speaks: give a transcript beside the prompt, which describes the voice"
+            )
         if any(not transcript.strip() for transcript in transcripts):
             raise ValueError("the transcript is empty")
         spoken = phoneme_ids(transcripts, self.phonemes)
@@ -140,7 +149,7 @@ class Tokenizers:
             if rest:
                 cuts.append(
                     f"the transcript {_short(transcript)} is longer than {spoken.ids.shape[1]} phonemes; "
-                    f"left out: {_short(rest)}"
+                    f"left out: {rest!r}"
                 )
         return spoken
 
@@ -152,7 +161,9 @@ def _encode(
     encoded = tokenizer(texts, limit)
     for text, rest in zip(texts, encoded.cut, strict=True):
         if rest:
-            cuts.append(f"the prompt {_short(text)} is longer than {name}'s {limit} tokens; left out: {_short(rest)}")
+            cuts.append(
+                f"the prompt {_short(text)} is longer than {name}'s {limit} tokens; left out: {rest!r}"
+            )
     return encoded
 
 
@@ -160,7 +171,9 @@ def _fit(
     tokenizer: TextTokenizer, texts: Sequence[str], lengths: np.ndarray
 ) -> tuple[Encoded, np.ndarray]:
     """Each text in as many tokens as `lengths` says: cut, or padded with masked tokens that are present."""
-    rows = [tokenizer([text], int(n), pad_to=int(n)) for text, n in zip(texts, lengths, strict=True)]
+    rows = [
+        tokenizer([text], int(n), pad_to=int(n)) for text, n in zip(texts, lengths, strict=True)
+    ]
     width = int(lengths.max())
     wide = [_widen(row, np.ones_like(row.mask), width, tokenizer.pad_id) for row in rows]
     ids, mask, present = (np.concatenate(column) for column in zip(*wide, strict=True))
@@ -172,7 +185,11 @@ def _widen(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ids, mask, present) with absent tokens up to `width`."""
     extra = ((0, 0), (0, width - encoded.ids.shape[1]))
-    return np.pad(encoded.ids, extra, constant_values=pad_id), np.pad(encoded.mask, extra), np.pad(present, extra)
+    return (
+        np.pad(encoded.ids, extra, constant_values=pad_id),
+        np.pad(encoded.mask, extra),
+        np.pad(present, extra),
+    )
 
 
 def _bucket(length: int) -> int:

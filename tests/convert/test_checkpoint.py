@@ -160,7 +160,11 @@ def official_file(name):
 
 PUBLISHED = {
     "audioldm2-full": (346_943_496, {"clap", "t5", "gpt2", "translator", "audiomae"}, 8),
-    "audioldm2-full-large-1150k": (718_012_296, {"clap", "t5", "gpt2", "translator", "audiomae"}, 8),
+    "audioldm2-full-large-1150k": (
+        718_012_296,
+        {"clap", "t5", "gpt2", "translator", "audiomae"},
+        8,
+    ),
     "audioldm2-speech-gigaspeech": (
         261_926_536,
         {"clap", "phoneme_encoder", "gpt2", "translator", "audiomae"},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import transformers
 
+from ldm_jax.convert import random_tokenizers
 from ldm_jax.data import phonemes
 from ldm_jax.data.phonemes import (
     PAD,
@@ -19,7 +20,6 @@ from ldm_jax.data.phonemes import (
     phoneme_ids,
 )
 from ldm_jax.data.tokenizers import TokenizerError
-from ldm_jax.convert import random_tokenizers
 
 # What the official `text2phoneme` says, with phonemizer 3.2.1 (2022) on espeak-ng 1.52.
 OFFICIAL = {

@@ -11,8 +11,8 @@ import sentencepiece
 import transformers
 from tokenizers import Tokenizer
 
-from ldm_jax.data.tokenizers import TextTokenizer, TokenizerError, load_tokenizer
 from ldm_jax.convert import random_tokenizers
+from ldm_jax.data.tokenizers import TextTokenizer, TokenizerError, load_tokenizer
 
 TEXTS = (
     "a dog barks in the rain",

@@ -81,3 +81,11 @@ def test_consistency_tta_grid():
 def test_steps_outside_the_schedule(steps):
     with pytest.raises(ValueError, match=f"must be 1 to 1000, but got {steps}"):
         laid("leading", steps)
+
+
+@pytest.mark.parametrize(("steps", "calls"), [(3, 3), (9, 9), (27, 27), (600, 999), (1000, 999)])
+def test_official_stays_inside_the_schedule(steps, calls):
+    visited = laid("official", steps)
+    assert len(visited) == calls
+    assert visited[-1] == 1
+    assert visited[0] <= 999

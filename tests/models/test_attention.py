@@ -30,8 +30,12 @@ def test_is_the_formula(queries, with_mask, with_bias, scale):
         mask[0, ..., keys // 2 :] = False
     bias = random_array("b", (1, heads, queries, keys)) if with_bias else None
     with jax.enable_x64(True):
-        ours = jax.jit(lambda q, k, v: attend(q, k, v, mask=mask, bias=bias, scale=scale))(query, key, value)
-    assert relative_error(ours, reference(query, key, value, mask, bias, scale or dim**-0.5)) < 1e-12
+        ours = jax.jit(lambda q, k, v: attend(q, k, v, mask=mask, bias=bias, scale=scale))(
+            query, key, value
+        )
+    assert (
+        relative_error(ours, reference(query, key, value, mask, bias, scale or dim**-0.5)) < 1e-12
+    )
 
 
 def test_half_precision_has_a_float32_softmax():
@@ -40,4 +44,9 @@ def test_half_precision_has_a_float32_softmax():
     ours = attend(half, half, half)
     assert ours.dtype == jnp.bfloat16
     rounded = np.asarray(half, np.float64)
-    assert relative_error(np.asarray(ours, np.float64), reference(rounded, rounded, rounded, None, None, 0.25)) < 8e-3
+    assert (
+        relative_error(
+            np.asarray(ours, np.float64), reference(rounded, rounded, rounded, None, None, 0.25)
+        )
+        < 8e-3
+    )

@@ -29,9 +29,9 @@ def test_short_filters_are_correlations(taps):
     np.testing.assert_allclose(ours, np.correlate(d, g, "valid"), rtol=1e-12)
 
 
-@pytest.mark.parametrize("taps", [3, 4, 5, 7, 11])
+@pytest.mark.parametrize("taps", [3, 4, 11])
 @pytest.mark.parametrize("dilation", [1, 3])
-@pytest.mark.parametrize(("time", "padding"), [(40, "same"), (33, (2, 0)), (50, (0, 11))])
+@pytest.mark.parametrize(("time", "padding"), [(40, "same"), (33, (2, 11))])
 def test_fewer_products_one_axis(taps, dilation, time, padding):
     reach = (taps - 1) * dilation
     padding = (reach // 2, reach // 2) if padding == "same" else padding

@@ -65,9 +65,9 @@ def transposed_convolution(x, kernel, stride, low, high):
     return out[:, low : out.shape[1] - high]
 
 
-@pytest.mark.parametrize("taps", [3, 4, 7, 8, 16])
+@pytest.mark.parametrize("taps", [3, 4, 7])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("crop", [(0, 0), (1, 0), (0, 2), (2, 1)])
+@pytest.mark.parametrize("crop", [(0, 0), (2, 0), (1, 2)])
 def test_transposed_convolution(taps, stride, crop):
     x, bias = random_array("x", (2, 5, 3)), random_array("b", (4,))
     kernel = random_array("k", (taps, 3, 4))
@@ -82,9 +82,7 @@ def test_transposed_convolution(taps, stride, crop):
     ("config", "frames", "samples"),
     [
         (cases.PUBLISHED, 1024, 163_872),
-        (cases.PUBLISHED, 7, 160 * 7 + 32),
         (cases.PUBLISHED_48K, 1024, 491_536),
-        (cases.PUBLISHED_48K, 7, 480 * 7 + 16),
     ],
 )
 def test_length(config, frames, samples):
@@ -157,12 +155,13 @@ def from_official(config: dict, tensors: dict[str, np.ndarray]) -> Params:
 
 @pytest.mark.parametrize("prefix", ["", "_orig_mod."])
 def test_official_names(prefix):
-    config, tensors, golden = tiny("rates_of_48k")
+    config, tensors, _ = tiny("rates_of_48k")
     official = cases.rename_as_official(tensors)
     params = from_official(config, {prefix + name: x for name, x in official.items()})
-    module = convert_vocoder.from_config(config)
-    wave = apply(module, params, cases.inputs(config)["mel"], dtype="float64")
-    assert relative_error(wave, golden["wave"]) < FLOAT64_BOUND
+    expected = abstract(convert_vocoder.from_config(config))
+    tensors |= {"mean": np.zeros_like(tensors["mean"]), "scale": np.ones_like(tensors["scale"])}
+    theirs = convert(tensors, convert_vocoder.TRANSFORMERS, expected, network="vocoder")
+    jax.tree.map(np.testing.assert_array_equal, params, theirs)
     exported = export(params, convert_vocoder.OFFICIAL, network="vocoder")
     assert exported.keys() == official.keys() | {"mean", "scale"}
     for key, tensor in official.items():

@@ -7,7 +7,9 @@ import sys
 
 def main() -> None:
     here = pathlib.Path(__file__).parent
-    names = sys.argv[1:] or sorted(path.stem[len("goldens_") :] for path in here.glob("goldens_*.py"))
+    names = sys.argv[1:] or sorted(
+        path.stem[len("goldens_") :] for path in here.glob("goldens_*.py")
+    )
     for name in names:
         print(name, flush=True)
         importlib.import_module(f"tests.parity.goldens_{name}").write()

@@ -28,7 +28,10 @@ def model_of(folder_of):
     def model(size, preset="diffusers", loa_tokens=None):
         if (size, preset, loa_tokens) not in made:
             made[size, preset, loa_tokens] = AudioLDM2.from_pretrained(
-                folder_of(size, loa_tokens), preset=preset, dtype="float32", devices=jax.devices()[:1]
+                folder_of(size, loa_tokens),
+                preset=preset,
+                dtype="float32",
+                devices=jax.devices()[:1],
             )
         return made[size, preset, loa_tokens]
 

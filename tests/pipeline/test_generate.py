@@ -7,7 +7,7 @@ import pytest
 from ldm_jax import AudioLDM2
 from ldm_jax.config import Generation
 from ldm_jax.pipeline.audioldm2 import segment_length
-from tests.golden import relative_error
+from tests.golden import FLOAT32_BOUND, relative_error
 
 SHORT = {"seconds": 0.4, "steps": 3}
 
@@ -31,13 +31,15 @@ def test_a_clip_depends_on_its_prompt_and_seed_alone(official, folder_of):
     prompts = ["a dog barks while techno music plays", "heavy rain", "birds"]
     negatives = ["", "soft", "a woman speaks softly with a strong beat"]
     beside = official.generate(prompts, seed=[1, 5, 9], negative_prompt=negatives, **SHORT)
-    assert relative_error(beside.audio[1], alone.audio[0]) < 1e-5
+    assert relative_error(beside.audio[1], alone.audio[0]) < FLOAT32_BOUND
     several = AudioLDM2.from_pretrained(
         folder_of("tiny"), preset="official", dtype="float32", devices=jax.devices()[:4]
     )
-    spread = several.generate(prompts, seed=[1, 5, 9], negative_prompt=negatives, progress=True, **SHORT)
+    spread = several.generate(
+        prompts, seed=[1, 5, 9], negative_prompt=negatives, progress=True, **SHORT
+    )
     assert spread.audio.shape == beside.audio.shape
-    assert relative_error(spread.audio, beside.audio) < 1e-5
+    assert relative_error(spread.audio, beside.audio) < FLOAT32_BOUND
     assert relative_error(spread.audio[0], spread.audio[2]) > 0.1
 
 
@@ -48,7 +50,7 @@ def test_the_best_candidate_is_kept(official):
     assert (np.abs(clips.scores) <= 1).all()
     single = official.generate("a dog", **SHORT)  # candidate 0 of the first prompt
     more = official.generate("a dog", candidates=3, **SHORT)
-    assert relative_error(more.audio, clips.audio[:1]) < 1e-5
+    assert relative_error(more.audio, clips.audio[:1]) < FLOAT32_BOUND
     again = official.generate("a dog", candidates=1, **SHORT)
     assert np.array_equal(again.audio, single.audio)
 
@@ -56,7 +58,9 @@ def test_the_best_candidate_is_kept(official):
 def test_second_call_compiles_nothing(official, caplog):
     official.generate("a dog barks", seed=1, **SHORT)
     with jax.log_compiles(True), caplog.at_level(logging.WARNING):
-        official.generate("heavy rain on a roof", seed=2, negative_prompt="music", guidance_scale=2.0, **SHORT)
+        official.generate(
+            "heavy rain on a roof", seed=2, negative_prompt="music", guidance_scale=2.0, **SHORT
+        )
     compiled = [record.message for record in caplog.records if "Compiling" in record.message]
     assert compiled == []
 
@@ -70,7 +74,9 @@ def test_any_length(official, seconds):
 
 def test_saved_folder_generates_the_same(official, tmp_path):
     official.save_pretrained(tmp_path / "saved")
-    again = AudioLDM2.from_pretrained(tmp_path / "saved", dtype="float32", devices=jax.devices()[:1])
+    again = AudioLDM2.from_pretrained(
+        tmp_path / "saved", dtype="float32", devices=jax.devices()[:1]
+    )
     assert again.preset.name == "official"
     assert np.array_equal(
         again.generate("a dog", **SHORT).audio, official.generate("a dog", **SHORT).audio
@@ -105,7 +111,7 @@ def test_long_prompt_is_cut_with_a_warning(official):
         ({"steps": 0}, "steps must be from 1"),
         ({"steps": 1001}, "steps must be from 1 to 1000"),
         ({"guidance_scale": -1.0}, "guidance_scale must be"),
-        ({"sampler": "magic"}, "magic.*ddim"),
+        ({"sampler": "magic"}, "one of ddim.*magic"),
         ({"sampler": "euler", "eta": 0.5}, "euler has no eta"),
         ({"eta": 2.0}, "eta must be"),
         ({"seed": -1}, "seed must be"),

@@ -30,7 +30,9 @@ def test_clip_is_diffusers(model_of, name):
     if case.candidates == 1:
         assert relative_error(clips.latents, theirs["latents"]) < FLOAT32_BOUND
     else:
-        assert relative_error(clips.latents, theirs["latents"][-1:]) < FLOAT32_BOUND  # not the first
+        assert (
+            relative_error(clips.latents, theirs["latents"][-1:]) < FLOAT32_BOUND
+        )  # not the first
         assert np.isfinite(clips.scores).all()
 
 
@@ -39,7 +41,11 @@ def test_other_rows_change_nothing(model_of, name):
     case = CASES[name]
     _, theirs = golden.load(f"pipeline_{name}")
     latents = np.concatenate([np.flip(case.latents(1)), case.latents(1)])
-    transcripts = None if case.transcript is None else ["A much longer sentence than the other one.", case.transcript]
+    transcripts = (
+        None
+        if case.transcript is None
+        else ["A much longer sentence than the other one.", case.transcript]
+    )
     clips = model_of(case.size, loa_tokens=case.loa_tokens).generate(
         ["techno music with a strong beat, and a woman who speaks softly in the rain", case.prompt],
         negative_prompt=["", case.negative],
