@@ -25,6 +25,7 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # few and small, which keeps roundin
 _MIN_PRODUCTS = 1000  # an output
 _MIN_FEATURES = 32
 _MIN_POSITIONS = 256
+_MAX_PRODUCTS_AS_ROWS = 512  # of a point
 
 
 def convolve(
@@ -98,17 +99,40 @@ def fewer_products(
     kernel = kernel.reshape(parts, part, *kernel.shape[1:])
     filters = _combine(to_products, [kernel[:, i] for i in range(part)])
 
+    few = len(space) == 1 and parts == 1 and math.prod(kernel.shape[2:-1]) <= _MAX_PRODUCTS_AS_ROWS
+    one_point = _rows if few else _plain
     products = [
-        jax.lax.conv_general_dilated(
-            *(d, g, (1,) * (x.ndim - 4), ((0, 0), *padding[1:])),
-            rhs_dilation=dilation,
-            dimension_numbers=_channels_last(d.ndim),
-        )
+        one_point(d, g, padding=[(0, 0), *padding[1:]], dilation=dilation)
         for d, g in zip(tiled, filters, strict=True)
     ]
     outputs = [y.reshape(batch, tiles, step, *y.shape[2:]) for y in _combine(to_outputs, products)]
     out = jnp.stack(outputs, axis=2)
     return out.reshape(batch, tiles * TILE * step, *out.shape[4:])[:, :length]
+
+
+def _plain(
+    x: Array, kernel: Array, *, padding: Padding, dilation: Sequence[int]
+) -> Float[Array, "batch *out_space out"]:
+    return jax.lax.conv_general_dilated(
+        *(x, kernel, (1,) * len(dilation), padding),
+        rhs_dilation=dilation,
+        dimension_numbers=_channels_last(x.ndim),
+    )
+
+
+def _rows(
+    x: Array, kernel: Array, *, padding: Padding, dilation: Sequence[int]
+) -> Float[Array, "batch time out_space out"]:
+    """`_plain` for one tap along time, with all rows of x end to end as one axis.
+
+    XLA's convolution along two axes runs on a single core where it sums few products.
+    """
+    x = jnp.pad(x, ((0, 0), (0, 0), padding[1], (0, 0)))
+    batch, time, width, features = x.shape
+    over = (kernel.shape[1] - 1) * dilation[1]  # outputs that reach into the next row
+    x = x.reshape(batch, time * width, features)
+    out = _plain(x, kernel[0], padding=[(0, over)], dilation=dilation[1:])
+    return out.reshape(batch, time, width, -1)[:, :, : width - over]
 
 
 @functools.cache

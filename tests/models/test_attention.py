@@ -29,10 +29,11 @@ def test_is_the_formula(queries, with_mask, with_bias, scale):
         mask = np.ones((2, 1, 1, keys), bool)
         mask[0, ..., keys // 2 :] = False
     bias = random_array("b", (1, heads, queries, keys)) if with_bias else None
+    given = {"scale": scale}
     with jax.enable_x64(True):
-        ours = jax.jit(lambda q, k, v: attend(q, k, v, mask=mask, bias=bias, scale=scale))(
-            query, key, value
-        )
+        given |= {"mask": None if mask is None else jnp.asarray(mask)}
+        given |= {"bias": None if bias is None else jnp.asarray(bias)}
+        ours = jax.jit(lambda q, k, v: attend(q, k, v, **given))(query, key, value)
     assert (
         relative_error(ours, reference(query, key, value, mask, bias, scale or dim**-0.5)) < 1e-12
     )

@@ -44,14 +44,17 @@ def test_fewer_products_one_axis(taps, dilation, time, padding):
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (7, 1)])
-def test_fewer_products_two_axes(shape):
-    x, kernel = random_array("x", (2, 10, 6, 3)), random_array("k", (*shape, 3, 5))
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("as_rows", [0, 1000])
+def test_fewer_products_two_axes(monkeypatch, shape, dilation, as_rows):
+    monkeypatch.setattr(convolution, "_MAX_PRODUCTS_AS_ROWS", as_rows)
+    x, kernel = random_array("x", (2, 20, 6, 3)), random_array("k", (*shape, 3, 5))
     padding = ((1, 1), (0, 1))
     with jax.enable_x64(True):
-        ours = jax.jit(lambda x, k: fewer_products(x, k, padding=padding, dilation=(1, 1)))(
+        ours = jax.jit(lambda x, k: fewer_products(x, k, padding=padding, dilation=dilation))(
             x, kernel
         )
-    assert relative_error(ours, direct(x, kernel, padding, (1, 1))) < 1e-12
+    assert relative_error(ours, direct(x, kernel, padding, dilation)) < 1e-12
 
 
 @pytest.fixture
