@@ -9,8 +9,14 @@ VENV := .venv
 PARITY := .venv-parity
 PYTEST_FLAGS ?=
 
-sample: $(VENV)/.ready
-	$(VENV)/bin/python sample.py "$(PROMPT)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") -o "$(OUTPUT)" --spectrogram
+# Without CHECKPOINT a tiny one with random weights shows that everything runs; it makes noise.
+RANDOM := checkpoints/random-tiny
+sample: $(VENV)/.ready $(if $(CHECKPOINT),,$(RANDOM))
+	$(VENV)/bin/python sample.py "$(PROMPT)" --checkpoint "$(or $(CHECKPOINT),$(RANDOM))" -o "$(OUTPUT)" --spectrogram --overwrite
+	@$(if $(CHECKPOINT),,echo "$(OUTPUT) is noise: the weights are random. make sample CHECKPOINT=cvssp/audioldm2 makes sound.")
+
+$(RANDOM): $(VENV)/.ready
+	$(VENV)/bin/python -m ldm_jax.convert.random_checkpoint tiny $@ --overwrite
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow" --ignore=tests/parity $(PYTEST_FLAGS)

@@ -8,6 +8,7 @@ python sample.py "a calm woman" --transcript "Hello there." --checkpoint anhnct/
 import argparse
 import sys
 import time
+import warnings
 
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Text to sound with AudioLDM 2.")
     add_arguments(parser)
     arguments = parser.parse_args()
+    warnings.formatwarning = lambda message, *_, **__: f"sample.py: {message}\n"
     try:
         return run(arguments)
     except (ValueError, OSError) as error:

@@ -54,7 +54,7 @@ class Checkpoint:
     """
 
     networks: Mapping[str, nn.Module]
-    params: Mapping[str, Params]
+    params: dict[str, Params]
     tokenizers: Mapping[str, pathlib.Path]
     scheduler: Mapping[str, Any]
     sample_rate: int

@@ -4,10 +4,9 @@ import dataclasses
 import functools
 import pathlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,11 +23,9 @@ from ldm_jax.diffusion import sampling
 from ldm_jax.diffusion.sampling import Plan
 from ldm_jax.parallel import mesh as devices_mesh
 from ldm_jax.pipeline import conditioning, ranking, synthesis
-from ldm_jax.pipeline.networks import AllParams, Networks
+from ldm_jax.pipeline.networks import Networks, place_params, with_dtype
 from ldm_jax.pipeline.plans import make_plan
 from ldm_jax.pipeline.tokens import Branches, Tokenizers
-
-USED = frozenset(field.name for field in dataclasses.fields(Networks))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,26 +53,20 @@ class AudioLDM2:
     def __init__(
         self, checkpoint: Checkpoint, *, preset: str | None, dtype: str | None, mesh: Mesh
     ):
+        """Puts a checkpoint on the devices of `mesh`, and takes the parameters out of it."""
+        on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.preset = config.preset(preset or checkpoint.preset or "official")
-        self.dtype = jnp.dtype(
-            dtype or ("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16")
-        )
-        self.checkpoint = dataclasses.replace(
-            checkpoint,
-            networks={
-                name: with_dtype(module, self.dtype) for name, module in checkpoint.networks.items()
-            },
-            params={k: v for k, v in checkpoint.params.items() if k not in USED},
-            preset=self.preset.name,
-        )
-        networks: dict[str, Any] = dict(self.checkpoint.networks)
+        self.dtype = jnp.dtype(dtype or ("float32" if on_cpu else "bfloat16"))
+        networks: dict[str, Any] = {
+            name: with_dtype(module, self.dtype) for name, module in checkpoint.networks.items()
+        }
         if self.preset.head_dim is not None and checkpoint.preset is None:
             networks["unet"] = networks["unet"].clone(heads=None, head_dim=self.preset.head_dim)
-        self.networks = Networks(
-            **{name: module for name, module in networks.items() if name in USED}
-        )
+        checkpoint = dataclasses.replace(checkpoint, networks=networks, preset=self.preset.name)
         self.mesh = mesh
         self.params = place_params(checkpoint.params, mesh, self.dtype)
+        self.networks = Networks(**{name: networks[name] for name in self.params})
+        self.checkpoint = checkpoint
         self.tokenizers = Tokenizers.load(list(networks), checkpoint.tokenizers)
 
     @classmethod
@@ -106,8 +97,8 @@ class AudioLDM2:
         devices_mesh.enable_compilation_cache()
         if preset is not None:
             config.preset(preset)
-        checkpoint = load(path_or_id, revision=revision)
-        return cls(checkpoint, preset=preset, dtype=dtype, mesh=devices_mesh.data_mesh(devices))
+        mesh = devices_mesh.data_mesh(devices)
+        return cls(load(path_or_id, revision=revision), preset=preset, dtype=dtype, mesh=mesh)
 
     def save_pretrained(
         self, folder: str | pathlib.Path, *, layout: str = "ldm_jax", overwrite: bool = False
@@ -118,7 +109,6 @@ class AudioLDM2:
             raise ValueError(f"unknown layout {layout!r}; there are {', '.join(layouts)}")
         whole = dataclasses.replace(
             self.checkpoint,
-            networks={**self.checkpoint.networks, "unet": self.networks.unet},
             params={**self.checkpoint.params, **jax.device_get(self.params)},
         )
         layouts[layout](whole, pathlib.Path(folder), overwrite=overwrite)
@@ -335,26 +325,6 @@ class AudioLDM2:
             mel=mel[best],
             latents=latents[best],
         )
-
-
-def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
-    """`module` and the modules among its fields with compute type `dtype`."""
-    nested: dict[str, Any] = {
-        field.name: with_dtype(getattr(module, field.name), dtype)
-        for field in dataclasses.fields(module)
-        if field.name != "parent" and isinstance(getattr(module, field.name), nn.Module)
-    }
-    return module.clone(dtype=dtype, **nested)
-
-
-def place_params(params: Mapping[str, Any], mesh: Mesh, dtype: Any) -> AllParams:
-    """Weights on every device in the compute type, one network after another so that little lies in memory twice."""
-    sharding = devices_mesh.replicated(mesh)
-    return {
-        name: jax.tree.map(lambda x: jax.device_put(np.asarray(x, dtype), sharding), tree)
-        for name, tree in params.items()
-        if name in USED
-    }
 
 
 def segment_length(calls: int) -> int:

@@ -4,6 +4,9 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
 
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.clap import CLAP
@@ -14,6 +17,9 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.parallel.mesh import replicated
+
+AllParams = dict[str, Params]  # by the names of the fields of `Networks`
 
 
 def run(
@@ -22,9 +28,6 @@ def run(
     """`module.apply` on `params`; what it returns is annotated at the network's own method."""
     assert module is not None
     return module.apply({"params": params}, *arguments, method=method)
-
-
-AllParams = dict[str, Params]  # by the names of the fields of `Networks`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,3 +47,25 @@ class Networks:
     def speaks(self) -> bool:
         """Whether clips follow a transcript."""
         return self.phoneme_encoder is not None
+
+
+def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
+    """`module` and the modules among its fields with compute type `dtype`."""
+    nested: dict[str, Any] = {
+        field.name: with_dtype(getattr(module, field.name), dtype)
+        for field in dataclasses.fields(module)
+        if field.name != "parent" and isinstance(getattr(module, field.name), nn.Module)
+    }
+    return module.clone(dtype=dtype, **nested)
+
+
+def place_params(params: dict[str, Params], mesh: Mesh, dtype: Any) -> AllParams:
+    """Weights on every device in the compute type, taken out of `params`: no network lies in memory twice for long."""
+    sharding = replicated(mesh)
+    names = [field.name for field in dataclasses.fields(Networks) if field.name in params]
+    placed = {}
+    for name in names:
+        tree = params.pop(name)
+        placed[name] = jax.tree.map(lambda x: jax.device_put(np.asarray(x, dtype), sharding), tree)
+        del tree
+    return placed
