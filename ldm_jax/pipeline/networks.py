@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ldm_jax.convert.checkpoint import count_params
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
@@ -60,9 +61,13 @@ def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
 
 
 def place_params(params: dict[str, Params], mesh: Mesh, dtype: Any) -> AllParams:
-    """Weights on every device in the compute type, taken out of `params`: no network lies in memory twice for long."""
+    """Weights on every device in the compute type, taken out of `params`.
+
+    The largest network comes first: while one lies in memory twice, as file and as arrays, the others do not.
+    """
     sharding = replicated(mesh)
     names = [field.name for field in dataclasses.fields(Networks) if field.name in params]
+    names.sort(key=lambda name: -count_params(params[name]))
     placed = {}
     for name in names:
         tree = params.pop(name)
