@@ -18,6 +18,7 @@ from ldm_jax import config
 from ldm_jax.convert import diffusers_folder, native
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.files import content_hash
+from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.load import load
 from ldm_jax.diffusion import sampling
 from ldm_jax.diffusion.sampling import Plan
@@ -54,6 +55,12 @@ class AudioLDM2:
         self, checkpoint: Checkpoint, *, preset: str | None, dtype: str | None, mesh: Mesh
     ):
         """Puts a checkpoint on the devices of `mesh`, and takes the parameters out of it."""
+        if missing := [
+            name for name in ("unet", "vae", "vocoder") if name not in checkpoint.networks
+        ]:
+            raise CheckpointError(
+                f"{checkpoint.source} cannot generate: it has no {', '.join(missing)}"
+            )
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.preset = config.preset(preset or checkpoint.preset or "official")
         self.dtype = jnp.dtype(dtype or ("float32" if on_cpu else "bfloat16"))
@@ -260,7 +267,7 @@ class AudioLDM2:
         scale = devices_mesh.place(
             np.float32(asked.guidance_scale), devices_mesh.replicated(self.mesh)
         )
-        length = segment_length(plan.calls) if progress else plan.calls
+        length = synthesis.segment_length(plan.calls) if progress else plan.calls
         with tqdm(total=plan.calls, unit="call", leave=False, disable=not progress) as bar:
             for start in range(0, plan.calls, length):
                 piece = plan.segment(start, start + length)
@@ -325,11 +332,6 @@ class AudioLDM2:
             mel=mel[best],
             latents=latents[best],
         )
-
-
-def segment_length(calls: int) -> int:
-    """The largest divisor of `calls` of which at least ten make the whole (1 where none): pieces share one program."""
-    return max(length for length in range(1, max(1, calls // 10) + 1) if calls % length == 0)
 
 
 def _clip_key(seed: int, candidate: int) -> Array:

@@ -64,6 +64,11 @@ def denoise(
     return sample_segment(denoiser, plan, carry, keys=keys, extras=table)
 
 
+def segment_length(calls: int) -> int:
+    """The largest divisor of `calls` of which at least ten make the whole (1 where none): pieces share one program."""
+    return max(length for length in range(1, max(1, calls // 10) + 1) if calls % length == 0)
+
+
 @functools.partial(jax.jit, static_argnames=("networks",))
 def decode(
     networks: Networks, params: AllParams, latents: Float[Array, "rows time freq channels"]

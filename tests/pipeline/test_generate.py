@@ -6,7 +6,9 @@ import pytest
 
 from ldm_jax import AudioLDM2
 from ldm_jax.config import Generation
-from ldm_jax.pipeline.audioldm2 import segment_length
+from ldm_jax.convert import native, single
+from ldm_jax.convert.lazy import CheckpointError
+from ldm_jax.pipeline.synthesis import segment_length
 from tests.golden import FLOAT32_BOUND, relative_error
 
 SHORT = {"seconds": 0.4, "steps": 3}
@@ -149,6 +151,12 @@ def test_unknown_preset_and_layout(folder_of, official, tmp_path):
     with pytest.raises(ValueError, match="unknown layout"):
         official.save_pretrained(tmp_path / "x", layout="zip")
     assert not (tmp_path / "x").exists()
+
+
+def test_one_network_alone_cannot_generate(folder_of, tmp_path):
+    native.save(single.load(folder_of("tiny") / "text_encoder", "clap"), tmp_path / "clap")
+    with pytest.raises(CheckpointError, match="cannot generate: it has no unet, vae, vocoder"):
+        AudioLDM2.from_pretrained(tmp_path / "clap")
 
 
 def test_segments_divide():
