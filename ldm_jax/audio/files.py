@@ -52,10 +52,11 @@ def write_audio(path: pathlib.Path, audio: Float[np.ndarray, " samples"], sample
 
     check_format(path)
     container, subtype = FORMATS[path.suffix.lower()]
+    audio = np.clip(audio, -1, 1)
+    if subtype == "PCM_16":  # rounded here: libsndfile rounds for FLAC otherwise than for WAV
+        audio = np.rint(audio * 32767).astype(np.int16)
     with whole_file(path) as temporary:
-        soundfile.write(
-            temporary, np.clip(audio, -1, 1), sample_rate, format=container, subtype=subtype
-        )
+        soundfile.write(temporary, audio, sample_rate, format=container, subtype=subtype)
 
 
 def write_spectrogram(
