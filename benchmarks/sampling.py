@@ -122,7 +122,10 @@ def measure(model: AudioLDM2, arguments: argparse.Namespace) -> None:
     carry, spent = report(f"denoise, {plan.calls} calls", denoise, noise, projected, **options)
     total += spent
     decode = lambda z: synthesis.decode(networks, params, z)  # noqa: E731
-    _, more = report("decode", decode, sampling.latents_of(carry), **options)
+    mel, more = report("decode to mel", decode, sampling.latents_of(carry), **options)
+    total += more
+    vocode = lambda m: synthesis.vocode(networks, params, m)  # noqa: E731
+    _, more = report("mel to wave", vocode, mel, **options)
     total += more
     print(
         f"{'in all':22} {'':9} {total:9.3f}   {batch * asked.seconds / total:.2f} s of audio per second"

@@ -109,3 +109,12 @@ def map_file(path: pathlib.Path) -> mmap.mmap:
             " with /resolve/, not /blob/)"
         )
     return mapped
+
+
+def release_pages(x: np.ndarray) -> None:
+    """Lets the system drop a mapped file's pages from memory, if `x` is a view of one; they can be read again."""
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)

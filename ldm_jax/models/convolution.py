@@ -24,7 +24,7 @@ _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # few and small, which keeps roundin
 # From here on the products saved outweigh the sums around them, and the time to compile those.
 _MIN_PRODUCTS = 1000  # an output
 _MIN_FEATURES = 32
-_MIN_POSITIONS = 256
+_MIN_POSITIONS = 2048
 _MAX_PRODUCTS_AS_ROWS = 512  # of a point
 
 

@@ -23,10 +23,13 @@ from ldm_jax.convert.load import load
 from ldm_jax.diffusion import sampling
 from ldm_jax.diffusion.sampling import Plan
 from ldm_jax.parallel import mesh as devices_mesh
-from ldm_jax.pipeline import conditioning, ranking, synthesis
-from ldm_jax.pipeline.networks import Networks, place_params, with_dtype
+from ldm_jax.parallel.program import give_memory_back_after_compilation, settled
+from ldm_jax.pipeline import ranking, synthesis
+from ldm_jax.pipeline.networks import AllParams, Networks, with_dtype
 from ldm_jax.pipeline.plans import make_plan
+from ldm_jax.pipeline.prompting import ENCODERS, condition
 from ldm_jax.pipeline.tokens import Branches, Tokenizers
+from ldm_jax.pipeline.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +74,11 @@ class AudioLDM2:
             networks["unet"] = networks["unet"].clone(heads=None, head_dim=self.preset.head_dim)
         checkpoint = dataclasses.replace(checkpoint, networks=networks, preset=self.preset.name)
         self.mesh = mesh
-        self.params = place_params(checkpoint.params, mesh, self.dtype)
-        self.networks = Networks(**{name: networks[name] for name in self.params})
+        fields = (field.name for field in dataclasses.fields(Networks))
+        self.networks = Networks(**{name: networks[name] for name in fields if name in networks})
+        self.weights = Weights(checkpoint.params, mesh, self.dtype)
+        # The decoders follow when they are needed: until then their memory serves to compile the rest.
+        self.weights.of(*ENCODERS, "unet")
         self.checkpoint = checkpoint
         self.tokenizers = Tokenizers.load(list(networks), checkpoint.tokenizers)
 
@@ -102,6 +108,7 @@ class AudioLDM2:
             ConversionError: configs or weights that do not fit; each is named.
         """
         devices_mesh.enable_compilation_cache()
+        give_memory_back_after_compilation()
         if preset is not None:
             config.preset(preset)
         mesh = devices_mesh.data_mesh(devices)
@@ -114,11 +121,13 @@ class AudioLDM2:
         layouts = {"ldm_jax": native.save, "diffusers": diffusers_folder.save}
         if layout not in layouts:
             raise ValueError(f"unknown layout {layout!r}; there are {', '.join(layouts)}")
-        whole = dataclasses.replace(
-            self.checkpoint,
-            params={**self.checkpoint.params, **jax.device_get(self.params)},
-        )
+        whole = dataclasses.replace(self.checkpoint, params=self.weights.gathered())
         layouts[layout](whole, pathlib.Path(folder), overwrite=overwrite)
+
+    @property
+    def params(self) -> AllParams:
+        """All parameters of `networks`, by their names, on the devices."""
+        return self.weights.of(*(f.name for f in dataclasses.fields(self.networks)), rare=True)
 
     @functools.cached_property
     def _hash(self) -> str:
@@ -255,25 +264,32 @@ class AudioLDM2:
     ) -> Array:
         """Final latents, a row a candidate and padding."""
         guided = asked.guidance_scale > 1
-        everything = self._conditioning(branches, guided=guided)
+        whole = devices_mesh.replicated(self.mesh)
+        everything = condition(
+            self.networks,
+            self.weights,
+            branches.positive,
+            branches.negative if guided else None,
+            loa_tokens=self.checkpoint.loa_tokens,
+            generated_loa=self.preset.unconditional_loa == "generated",
+        )
         owner = np.minimum(np.arange(noise.shape[0]) // asked.candidates, branches.count - 1)
         row = owner if not guided else np.stack([2 * owner, 2 * owner + 1], axis=1).reshape(-1)
         spread = jax.tree.map(
             lambda x: devices_mesh.place(x[row], devices_mesh.rows(self.mesh)), everything
         )
-        plan = devices_mesh.place(plan, devices_mesh.replicated(self.mesh))
-        projected, table = synthesis.prepare(self.networks, self.params, spread, plan.timesteps)
+        plan = devices_mesh.place(plan, whole)
+        params = self.weights.of("unet")
+        projected, table = synthesis.prepare(self.networks, params, spread, plan.timesteps)
         carry = sampling.init(plan, noise)
-        scale = devices_mesh.place(
-            np.float32(asked.guidance_scale), devices_mesh.replicated(self.mesh)
-        )
+        scale = devices_mesh.place(np.float32(asked.guidance_scale), whole)
         length = synthesis.segment_length(plan.calls) if progress else plan.calls
         with tqdm(total=plan.calls, unit="call", leave=False, disable=not progress) as bar:
             for start in range(0, plan.calls, length):
                 piece = plan.segment(start, start + length)
                 carry = synthesis.denoise(
                     self.networks,
-                    self.params,
+                    params,
                     piece,
                     carry,
                     projected,
@@ -285,29 +301,14 @@ class AudioLDM2:
                 if progress:
                     jax.block_until_ready(carry)
                 bar.update(length)
-        return sampling.latents_of(carry)
-
-    def _conditioning(self, branches: Branches, *, guided: bool) -> conditioning.Conditioning:
-        """Rows by prompt, with guidance u0 c0 u1 c1 ..., held whole by every device."""
-        encode = functools.partial(
-            conditioning.encode, self.networks, self.params, loa_tokens=self.checkpoint.loa_tokens
-        )
-        conditional = encode(branches.positive)
-        if not guided:
-            return conditional
-        if self.preset.unconditional_loa == "generated":
-            unconditional = encode(branches.negative)
-        else:
-            unconditional = conditioning.encode_without_loa(
-                self.networks, self.params, branches.negative, loa_tokens=self.checkpoint.loa_tokens
-            )
-        return conditioning.interleave(unconditional, conditional)
+        return settled(sampling.latents_of(carry))
 
     def _finish(
         self, final: Array, branches: Branches, asked: config.Generation, count: int
     ) -> Clips:
         """Latents to clips, the best candidate a prompt."""
-        mel, wave = synthesis.decode(self.networks, self.params, final)
+        mel = settled(synthesis.decode(self.networks, self.weights.of("vae"), final))
+        wave = settled(synthesis.vocode(self.networks, self.weights.of("vocoder"), mel))
         rows = count * asked.candidates
         samples = round(asked.seconds * self.checkpoint.sample_rate)
         audio, mel, latents = (np.asarray(x)[:rows] for x in (wave, mel, final))
@@ -316,7 +317,7 @@ class AudioLDM2:
         if asked.candidates > 1:
             table = ranking.score(
                 self.networks,
-                self.params,
+                self.weights.of("clap", rare=True),
                 branches.positive,
                 audio,
                 self.checkpoint.sample_rate,

@@ -4,11 +4,7 @@ import dataclasses
 from typing import Any
 
 import flax.linen as nn
-import jax
-import numpy as np
-from jax.sharding import Mesh
 
-from ldm_jax.convert.checkpoint import count_params
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
@@ -18,7 +14,6 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
-from ldm_jax.parallel.mesh import replicated
 
 AllParams = dict[str, Params]  # by the names of the fields of `Networks`
 
@@ -58,19 +53,3 @@ def with_dtype(module: nn.Module, dtype: Any) -> nn.Module:
         if field.name != "parent" and isinstance(getattr(module, field.name), nn.Module)
     }
     return module.clone(dtype=dtype, **nested)
-
-
-def place_params(params: dict[str, Params], mesh: Mesh, dtype: Any) -> AllParams:
-    """Weights on every device in the compute type, taken out of `params`.
-
-    The largest network comes first: while one lies in memory twice, as file and as arrays, the others do not.
-    """
-    sharding = replicated(mesh)
-    names = [field.name for field in dataclasses.fields(Networks) if field.name in params]
-    names.sort(key=lambda name: -count_params(params[name]))
-    placed = {}
-    for name in names:
-        tree = params.pop(name)
-        placed[name] = jax.tree.map(lambda x: jax.device_put(np.asarray(x, dtype), sharding), tree)
-        del tree
-    return placed

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key
 
 from ldm_jax.diffusion.guidance import classifier_free
 from ldm_jax.diffusion.sampling import Carry, Plan, normal_per_clip, sample_segment
+from ldm_jax.parallel.program import program
 from ldm_jax.pipeline.conditioning import Conditioning
 from ldm_jax.pipeline.networks import AllParams, Networks, run
 
@@ -37,7 +38,7 @@ def prepare(
     return projected, table
 
 
-@functools.partial(jax.jit, static_argnames=("networks", "guided"), donate_argnames=("carry",))
+@functools.partial(program, static_argnames=("networks", "guided"), donate_argnames=("carry",))
 def denoise(
     networks: Networks,
     params: AllParams,
@@ -69,12 +70,20 @@ def segment_length(calls: int) -> int:
     return max(length for length in range(1, max(1, calls // 10) + 1) if calls % length == 0)
 
 
-@functools.partial(jax.jit, static_argnames=("networks",))
+@functools.partial(program, static_argnames=("networks",))
 def decode(
     networks: Networks, params: AllParams, latents: Float[Array, "rows time freq channels"]
-) -> tuple[Float[Array, "rows frames mels"], Float[Array, "rows samples"]]:
-    """Latents to (natural-log mel spectrogram, wave in [-1, 1])."""
+) -> Float[Array, "rows frames mels"]:
+    """Latents to natural-log mel spectrograms."""
     scaled = latents.astype(networks.vae.dtype)
     mel = run(networks.vae, params["vae"], scaled, method="decode_scaled")[..., 0]
-    wave = run(networks.vocoder, params["vocoder"], mel)
-    return mel.astype(jnp.float32), wave.astype(jnp.float32)
+    return mel.astype(jnp.float32)
+
+
+@functools.partial(program, static_argnames=("networks",))
+def vocode(
+    networks: Networks, params: AllParams, mel: Float[Array, "rows frames mels"]
+) -> Float[Array, "rows samples"]:
+    """Natural-log mel spectrograms to waves in [-1, 1]."""
+    wave = run(networks.vocoder, params["vocoder"], mel.astype(networks.vocoder.dtype))
+    return wave.astype(jnp.float32)
