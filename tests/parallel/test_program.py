@@ -1,0 +1,76 @@
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldm_jax.convert.lazy import release_pages
+from ldm_jax.convert.safetensors_file import read_safetensors, write_safetensors
+from ldm_jax.parallel import program as programs
+from ldm_jax.parallel.program import give_memory_back, program
+from tests.golden import random_array
+
+
+def resident(kind="VmRSS"):
+    """Bytes of this process that lie in memory."""
+    with open("/proc/self/status") as status:
+        return 1024 * int(re.search(rf"{kind}:\s+(\d+)", status.read()).group(1))
+
+
+def branches(x):
+    """Eight independent products; no more than two need be there at once."""
+    return sum(jnp.tanh(x @ x.T * i) @ x for i in range(1, 9))
+
+
+def test_the_order_needs_little_memory():
+    x = jax.ShapeDtypeStruct((512, 64), jnp.float32)
+    size = {
+        name: jax.jit(branches, compiler_options=options)
+        .lower(x)
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+        for name, options in (("plain", None), ("ours", programs._CPU_OPTIONS))
+    }
+    assert size["ours"] < 4 * 512 * 512 * 4
+    assert size["ours"] < size["plain"] / 2
+
+
+def test_within_other_transformations_it_is_plain():
+    ours, x = program(branches), random_array("x", (8, 4)).astype(np.float32)
+    np.testing.assert_allclose(ours(x), branches(x), rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda x: ours(x) * 2)(x), 2 * branches(x), rtol=1e-5)
+    theirs = jax.grad(lambda x: branches(x).sum())(x)
+    np.testing.assert_allclose(jax.grad(lambda x: ours(x).sum())(x), theirs, rtol=1e-4)
+
+
+def test_static_arguments_and_donation():
+    ours = program(lambda x, *, power: x**power, static_argnames="power", donate_argnums=0)
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(ours(x, power=2), [0, 1, 4])
+    assert x.is_deleted()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_goes_back():
+    blocks = [b"x" * 100_000 for _ in range(2000)]
+    last = blocks[-1]  # lies above the others and so keeps them from being returned
+    del blocks
+    before = resident()
+    give_memory_back()
+    assert before - resident() > 100e6
+    assert len(last) == 100_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_a_file_are_dropped_and_read_again(tmp_path):
+    path, x = tmp_path / "x.safetensors", random_array("x", (2000, 5000))
+    write_safetensors(path, {"x": x}, {})
+    view = read_safetensors(path)[0]["x"].T
+    total, before = view.sum(), resident("RssFile")
+    release_pages(view)
+    assert before - resident("RssFile") > 70e6
+    assert view.sum() == total
+    release_pages(x)  # not a file's: nothing happens
