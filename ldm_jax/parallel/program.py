@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 # XLA's default order on a CPU runs what is independent side by side: 2 to 8 times the intermediate arrays,
 # and no faster where each product keeps all cores busy.
@@ -28,7 +29,7 @@ def program(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs)))
+        traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((args, kwargs)))
         return inner(*args, **kwargs) if traced else outermost()(*args, **kwargs)
 
     return call
@@ -52,8 +53,8 @@ def give_memory_back() -> None:
 def give_memory_back_after_compilation() -> None:
     """From now on; half a gigabyte for a UNet."""
 
-    def listen(event: str, duration: float, **_: Any) -> None:
-        if event == _COMPILED and duration > 0.5:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == _COMPILED and duration_secs > 0.5:
             give_memory_back()
 
     jax.monitoring.register_event_duration_secs_listener(listen)

@@ -89,7 +89,7 @@ def with_needed_rows(
         needed, places = np.unique(np.asarray(ids), return_inverse=True)
         rows = np.zeros((ids.size, whole.shape[1]), whole.dtype)
         rows[: len(needed)] = whole[needed]
-        tree = traverse_util.flatten_dict(params[table.network], sep="/")
+        tree: dict[str, Any] = traverse_util.flatten_dict(params[table.network], sep="/")
         tree[table.path] = jnp.asarray(rows, module.dtype)
         params = {**params, table.network: traverse_util.unflatten_dict(tree, sep="/")}
         small = table.resized(module, ids.size)

@@ -68,4 +68,5 @@ class Weights:
 
 
 def _flat(tree: Params) -> dict[str, np.ndarray]:
-    return traverse_util.flatten_dict(tree, sep="/")
+    leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+    return leaves
