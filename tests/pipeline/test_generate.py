@@ -45,6 +45,23 @@ def test_a_clip_depends_on_its_prompt_and_seed_alone(official, folder_of):
     assert relative_error(spread.audio[0], spread.audio[2]) > 0.1
 
 
+def test_only_rounding_depends_on_neighbours(folder_of):
+    """In float64 the same clip to float32's last digits, where float32 itself leaves 2e-5."""
+    with jax.enable_x64(True):
+        model = AudioLDM2.from_pretrained(
+            folder_of("tiny"), preset="official", dtype="float64", devices=jax.devices()[:1]
+        )
+        alone = model.generate("heavy rain", seed=5, negative_prompt="soft", **SHORT)
+        beside = model.generate(
+            ["a dog barks while techno music plays", "heavy rain"],
+            seed=[1, 5],
+            negative_prompt=["", "soft"],
+            **SHORT,
+        )
+    assert relative_error(beside.latents[1], alone.latents[0]) < 1e-7
+    assert relative_error(beside.audio[1], alone.audio[0]) < 1e-7
+
+
 def test_the_best_candidate_is_kept(official):
     clips = official.generate(["a dog", "rain"], candidates=3, **SHORT)
     assert clips.audio.shape[0] == 2
