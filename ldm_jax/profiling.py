@@ -55,10 +55,9 @@ def _flops(jaxpr: core.Jaxpr) -> int:
 def _inner_programs(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
     for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, core.Jaxpr):
-                yield item
+            program = getattr(item, "jaxpr", item)  # of a closed one
+            if isinstance(program, core.Jaxpr):
+                yield program
 
 
 def _dot_flops(equation: Any) -> int:

@@ -8,6 +8,7 @@ sampler amplifies to 1e-4 of its result.)
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ class Schedule:
         return np.sqrt((1 - kept) / kept)
 
     def at(
-        self, timesteps: Int[Array, "*batch"], *, dtype: jnp.dtype | type = jnp.float32
+        self, timesteps: Int[Array, "*batch"], *, dtype: Any = jnp.float32
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
         """(alpha, sigma) on the device at integer timesteps, which must lie in 0 .. T - 1."""
         return jnp.asarray(self.alpha, dtype)[timesteps], jnp.asarray(self.sigma, dtype)[timesteps]
