@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -65,12 +64,12 @@ def condition(
         generated_loa: whether it also does so for the unconditional branch, which has zeros otherwise.
     """
     small, params, tokens = with_needed_rows(networks, weights, conditional)
-    guided = encode(small, params, tokens, loa_tokens=loa_tokens)
+    wanted = encode(small, params, tokens, loa_tokens=loa_tokens)
     if unconditional is None:
-        return guided
+        return wanted
     small, params, tokens = with_needed_rows(networks, weights, unconditional)
     encode_other = encode if generated_loa else encode_without_loa
-    return interleave(encode_other(small, params, tokens, loa_tokens=loa_tokens), guided)
+    return interleave(encode_other(small, params, tokens, loa_tokens=loa_tokens), wanted)
 
 
 def with_needed_rows(
@@ -90,7 +89,7 @@ def with_needed_rows(
         rows = np.zeros((ids.size, whole.shape[1]), whole.dtype)
         rows[: len(needed)] = whole[needed]
         tree: dict[str, Any] = traverse_util.flatten_dict(params[table.network], sep="/")
-        tree[table.path] = jnp.asarray(rows, module.dtype)
+        tree[table.path] = rows.astype(module.dtype)
         params = {**params, table.network: traverse_util.unflatten_dict(tree, sep="/")}
         small = table.resized(module, ids.size)
         networks = dataclasses.replace(networks, **{table.network: small})

@@ -13,7 +13,7 @@ from ldm_jax.parallel.mesh import replicated
 from ldm_jax.pipeline.networks import AllParams
 
 # Paths that a clip is drawn without: 0.8 GB of the published checkpoints. Candidates are ranked with CLAP's, and
-# `pipeline.vocabulary` takes from the token tables the rows that are asked for.
+# `pipeline.prompting` takes from the token tables the rows that are asked for.
 RARE = {
     "clap": ("audio_model", "audio_projection", "text_model/embeddings/word_embeddings"),
     "t5": ("shared",),
