@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.update()
     elapsed = time.perf_counter() - started
     print(
-        f"{len(jobs)} clips, {seconds:.1f} s of audio in {elapsed:.1f} s: "
+        f"{len(jobs)} clip{'s' * (len(jobs) != 1)}, {seconds:.1f} s of audio in {elapsed:.1f} s: "
         f"{seconds / elapsed:.2f} s of audio per second, compilation included"
     )
     return 0

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from ldm_jax import AudioLDM2
 from ldm_jax.convert.load import load
 from ldm_jax.parallel.mesh import data_mesh
 from ldm_jax.pipeline import conditioning
@@ -37,6 +38,23 @@ def test_rare_parts_are_placed_when_asked_for(weights, loaded):
         assert len(x.devices()) == 2
         np.testing.assert_array_equal(x, loaded[path])
     assert weights.of("translator", "audiomae").keys() == {"translator"}
+
+
+def test_generating_places_only_what_it_reads(folder_of):
+    """Token tables and the encoder's side of things stay in the files; candidates need both of CLAP's towers."""
+    model = AudioLDM2.from_pretrained(
+        folder_of("tiny"), preset="diffusers", dtype="float32", devices=jax.devices()[:1]
+    )
+    prefixes = {name: tuple(f"{name}/{path}/" for path in RARE[name]) for name in RARE}
+
+    def placed(name):
+        return {path for path in flat(model.weights.of(*RARE)) if path.startswith(prefixes[name])}
+
+    model.generate("rain", seconds=0.4, steps=3)
+    assert not any(placed(name) for name in RARE)
+    model.generate("rain", seconds=0.4, steps=3, candidates=2)
+    assert placed("clap")
+    assert not any(placed(name) for name in ("t5", "gpt2", "vae"))
 
 
 def test_an_array_is_placed_once(weights):
