@@ -13,8 +13,8 @@ from typing import Any
 
 from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
 from ldm_jax.config import PRESETS, Generation, preset
-from ldm_jax.data.prompts import Request, read_prompts
 from ldm_jax.diffusion.samplers import SAMPLERS
+from ldm_jax.text.prompts import Request, read_prompts
 
 SHARED = (
     "checkpoint",

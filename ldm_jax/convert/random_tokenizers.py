@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from ldm_jax.data.phonemes import SYMBOL_IDS
+from ldm_jax.text.phonemes import SYMBOL_IDS
 
 TEXT = """a the and in on of with is dog dogs bark barking heavy rain falling tin roof woman speaks
 softly while music plays techno strong beat hammer hitting wooden birds chirping train passing"""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ldm_jax.data.phonemes import PhonemeTokenizer, load_phoneme_tokenizer, phoneme_ids
-from ldm_jax.data.tokenizers import Encoded, TextTokenizer, load_tokenizer
 from ldm_jax.pipeline.conditioning import Tokens
+from ldm_jax.text.phonemes import PhonemeTokenizer, load_phoneme_tokenizer, phoneme_ids
+from ldm_jax.text.tokenizers import Encoded, TextTokenizer, load_tokenizer
 
 T5_LENGTH = 128  # the limit AudioLDM 2 was trained with, whatever the tokeniser's own
 BUCKET = (

@@ -10,8 +10,8 @@ import transformers
 from diffusers import AudioLDM2Pipeline
 
 from ldm_jax.convert import random_tokenizers
-from ldm_jax.data.phonemes import load_phoneme_tokenizer, phoneme_ids, to_phonemes
-from ldm_jax.data.tokenizers import load_tokenizer
+from ldm_jax.text.phonemes import load_phoneme_tokenizer, phoneme_ids, to_phonemes
+from ldm_jax.text.tokenizers import load_tokenizer
 from tests.data.test_tokenizers import PEERS, TEXTS, WRITERS, assert_equal_to_transformers
 
 PROMPTS = ["a dog barks in the rain", "techno music " * 200]

@@ -1,6 +1,6 @@
 import pytest
 
-from ldm_jax.data.prompts import Request, read_prompts
+from ldm_jax.text.prompts import Request, read_prompts
 
 
 def write(folder, name, content):

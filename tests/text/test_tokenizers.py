@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from ldm_jax.convert import random_tokenizers
-from ldm_jax.data.tokenizers import TextTokenizer, TokenizerError, load_tokenizer
+from ldm_jax.text.tokenizers import TextTokenizer, TokenizerError, load_tokenizer
 
 TEXTS = (
     "a dog barks in the rain",

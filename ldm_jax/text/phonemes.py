@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ldm_jax.data.tokenizers import (
+from ldm_jax.text.tokenizers import (
     Encoded,
     TokenizerError,
     max_length_of,

@@ -10,7 +10,7 @@ import transformers
 
 from ldm_jax.convert import random_tokenizers
 from ldm_jax.data import phonemes
-from ldm_jax.data.phonemes import (
+from ldm_jax.text.phonemes import (
     PAD,
     STOP,
     SYMBOL_IDS,
@@ -19,7 +19,7 @@ from ldm_jax.data.phonemes import (
     normalize_text,
     phoneme_ids,
 )
-from ldm_jax.data.tokenizers import TokenizerError
+from ldm_jax.text.tokenizers import TokenizerError
 
 # What the official `text2phoneme` says, with phonemizer 3.2.1 (2022) on espeak-ng 1.52.
 OFFICIAL = {

@@ -1,7 +1,7 @@
 """Text to token ids: RoBERTa's for CLAP and T5's, from the tokeniser files of a checkpoint.
 
 The `tokenizers` library does the work, from `tokenizer.json` or the files that came before it.
-Phonemes are in `ldm_jax.data.phonemes`.
+Phonemes are in `ldm_jax.text.phonemes`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import tokenizers
 from jaxtyping import Bool, Int
 from tokenizers import models, pre_tokenizers, processors
 
-from ldm_jax.data.spiece import read_spiece
+from ldm_jax.text.spiece import read_spiece
 
 _NO_LIMIT = 10**9  # transformers writes 10^30 where it knows of none
 
