@@ -100,7 +100,10 @@ def from_example(example: dict[str, Any]) -> Row:
         tuple[str, ...]: lambda texts: tuple(_text(text) for text in texts),
     }
     return Row(
-        **{field.name: convert[field.type](example[field.name]) for field in dataclasses.fields(Row)}
+        **{
+            field.name: convert[field.type](example[field.name])
+            for field in dataclasses.fields(Row)
+        }
     )
 
 
