@@ -1,16 +1,18 @@
 """A clip as its source names it, before any sound is read."""
 
 import dataclasses
-from typing import BinaryIO, Literal, Protocol
+import io
+from typing import Literal, Protocol, runtime_checkable
 
 Split = Literal["train", "validation", "test"]
 Kind = Literal["", "sound", "music", "speech"]
 
 
+@runtime_checkable  # for the tests, which check annotations
 class Location(Protocol):
     """Where the bytes of an audio file lie. Small and picklable; `str` names it to a person."""
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedIOBase:
         """A seekable stream over the whole audio file, to be closed by the caller.
 
         Raises:
