@@ -1,12 +1,14 @@
 """Rows of a prepared dataset: what stands in each record of its `array_record` files.
 
 The files are those of a TFDS builder, written and read without TensorFlow: `tfds.data_source(name, data_dir=...)`
-reads them too.
+reads them too. A record is a `tf.train.Example`. It is written here and not by TFDS, whose serializer puts the
+features of each record in another order in every process, and which takes a second to import into each worker.
 """
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,23 +73,35 @@ def features() -> Any:
     )
 
 
-@functools.cache
-def _serializer() -> Any:
-    from tensorflow_datasets.core import example_serializer
-
-    return example_serializer.ExampleSerializer(features().get_serialized_info())
-
-
 def to_bytes(row: Row) -> bytes:
-    """The record of a row."""
-    example = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
-    example = {name: list(x) if isinstance(x, tuple) else x for name, x in example.items()}
-    return _serializer().serialize_example(features().encode_example(example))
+    """The record of a row; of equal rows, equal bytes."""
+    example = _example_class()()
+    for field in dataclasses.fields(Row):
+        form = _FORMS[field.type]
+        values = form.encode(getattr(row, field.name))
+        entry = example.features.feature.add(key=field.name)
+        getattr(entry.value, form.kind).value.extend(values)
+    return example.SerializeToString()
 
 
 def from_bytes(record: bytes) -> Row:
-    """The row of a record."""
-    return from_example(features().deserialize_example_np(record))
+    """The row of a record.
+
+    Raises:
+        ValueError: a record that is no row.
+    """
+    from google.protobuf.message import DecodeError
+
+    values = {}
+    try:
+        example = _example_class().FromString(record)
+        features = {entry.key: entry.value for entry in example.features.feature}
+        for field in dataclasses.fields(Row):
+            form = _FORMS[field.type]
+            values[field.name] = form.decode(getattr(features[field.name], form.kind).value)
+    except (DecodeError, KeyError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(f"a record that is no row of ldm_jax.data ({error!r})") from None
+    return Row(**values)
 
 
 def from_example(example: dict[str, Any]) -> Row:
@@ -109,3 +123,68 @@ def from_example(example: dict[str, Any]) -> Row:
 
 def _text(text: bytes | str) -> str:
     return text.decode() if isinstance(text, bytes) else str(text)
+
+
+class _Form(NamedTuple):
+    """How a field stands in a `tf.train.Feature`: in which of its lists, and the values of that."""
+
+    kind: str
+    encode: Callable[[Any], list[Any]]
+    decode: Callable[[Any], Any]
+
+
+_FORMS: dict[Any, _Form] = {
+    bytes: _Form("bytes_list", lambda value: [value], lambda values: values[0]),
+    str: _Form("bytes_list", lambda text: [text.encode()], lambda values: values[0].decode()),
+    int: _Form("int64_list", lambda value: [value], lambda values: values[0]),
+    float: _Form("float_list", lambda value: [value], lambda values: values[0]),
+    tuple[str, ...]: _Form(
+        "bytes_list",
+        lambda texts: [text.encode() for text in texts],
+        lambda values: tuple(value.decode() for value in values),
+    ),
+}
+# Messages of tensorflow/core/example/{example,feature}.proto: name -> fields as (name, type, repeated), numbered from
+# 1. A protobuf map is, on the wire, a repeated message of key and value; as such it keeps the order it is given.
+_MESSAGES: dict[str, list[tuple[str, str, bool]]] = {
+    "BytesList": [("value", "bytes", True)],
+    "FloatList": [("value", "float", True)],
+    "Int64List": [("value", "int64", True)],
+    "Feature": [
+        ("bytes_list", "BytesList", False),
+        ("float_list", "FloatList", False),
+        ("int64_list", "Int64List", False),
+    ],
+    "Entry": [("key", "string", False), ("value", "Feature", False)],
+    "Features": [("feature", "Entry", True)],
+    "Example": [("features", "Features", False)],
+}
+
+
+@functools.cache
+def _example_class() -> Any:
+    """The class of `tf.train.Example` messages, in a pool of its own beside TensorFlow's and TFDS's."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    described: Any = descriptor_pb2.FieldDescriptorProto
+    scalars = {
+        "bytes": described.TYPE_BYTES,
+        "float": described.TYPE_FLOAT,
+        "int64": described.TYPE_INT64,
+        "string": described.TYPE_STRING,
+    }
+    file: Any = descriptor_pb2.FileDescriptorProto(
+        name="ldm_jax/example.proto", package="ldm_jax", syntax="proto3"
+    )
+    for message, fields in _MESSAGES.items():
+        target = file.message_type.add(name=message)
+        for number, (name, kind, repeated) in enumerate(fields, start=1):
+            label = described.LABEL_REPEATED if repeated else described.LABEL_OPTIONAL
+            field = target.field.add(name=name, number=number, label=label)
+            if kind in scalars:
+                field.type = scalars[kind]
+            else:
+                field.type, field.type_name = described.TYPE_MESSAGE, f".ldm_jax.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ldm_jax.Example"))
