@@ -15,7 +15,6 @@ from ldm_jax.data.prepare.report import summary
 from ldm_jax.data.prepare.run import default_name, prepare
 from ldm_jax.data.prepare.settings import Settings
 from ldm_jax.data.prepare.splits import SPLITS
-from ldm_jax.data.prepared import open_prepared
 
 # Those of `open_source`.
 SOURCE_OPTIONS = ("layout", "captions", "audio", "data_dir", "split", "names", "spoken", "subset",
@@ -111,6 +110,7 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     add("--overwrite", action="store_true", help="begin anew, whatever lies there")
     add("--encode", metavar="CHECKPOINT",
         help="then store what its networks make of the clips, as python -m ldm_jax.data.encoding")
+    add("--audiomae", metavar="FILE", help="AudioMAE's weights, where the checkpoint has none")
 # fmt: on
 
 
@@ -152,23 +152,10 @@ def _run(arguments: argparse.Namespace) -> int:
     print(summary(result.report, result.omissions))
     print(f"figures in {result.folder / 'report.html'}")
     if arguments.encode:
-        _encode(result.folder, arguments.encode)
+        from ldm_jax.data.encoding import command
+
+        command.run(result.folder, arguments.encode, audiomae=arguments.audiomae)
     return 0
-
-
-def _encode(folder: pathlib.Path, source: str) -> None:
-    """Stores all that the networks of the checkpoint make of the clips."""
-    from ldm_jax.convert.load import load
-    from ldm_jax.data.encoding.parts import available
-    from ldm_jax.data.encoding.settings import WHAT
-    from ldm_jax.data.encoding.settings import Settings as Encoding
-    from ldm_jax.data.encoding.writing import encode
-
-    checkpoint = load(source)
-    what = tuple(available(checkpoint, None))
-    written = encode(open_prepared(folder), checkpoint, settings=Encoding(what=what))
-    missing = ", ".join(name for name in WHAT if name not in what)
-    print(f"{', '.join(what)} in {written}" + f"; no network for {missing}" * bool(missing))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,259 @@
+"""The input pipeline on one core, beside torchaudio and the loader of AudioLDM's training code, on the same clips.
+
+    make parity-environment
+    .venv-parity/bin/pip install --no-deps torchlibrosa==0.1.0 pandas pytz
+    .venv-parity/bin/pip download --no-deps torchaudio==2.11.0
+    unzip torchaudio-*.whl 'torchaudio/*' -x 'torchaudio/lib/*' -d peers
+    git clone https://github.com/haoheliu/AudioLDM-training-finetuning peers/training
+    OMP_NUM_THREADS=1 PYTHONPATH=peers .venv-parity/bin/python benchmarks/data.py --training-code peers/training
+
+(What is used of torchaudio is Python; its compiled part wants another torch.) Rates are clips of 10.24 s a second on
+one core, each the median of rounds in which the two sides take turns; the ratio is ours to theirs, above 1 is faster.
+Without `--training-code` and the peers' packages, `--alone` measures ours.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from ldm_jax.audio.clap_features import clap_features
+from ldm_jax.audio.kaldi import audiomae_input
+from ldm_jax.audio.log_mel import MEL_16K, MEL_48K, log_mel
+from ldm_jax.audio.reading import read_audio, to_mono
+from ldm_jax.audio.resampling import resample
+from ldm_jax.data.encoded_examples import encoded_examples
+from ldm_jax.data.encoding.reading import Encodings
+from ldm_jax.data.encoding.settings import FORMAT, Settings
+from ldm_jax.data.features import AudioMAEInput, LogMel, Magnitude, Wave
+from ldm_jax.data.prepare.run import prepare
+from ldm_jax.data.prepare.settings import Settings as Preparation
+from ldm_jax.data.prepared import open_prepared
+from ldm_jax.data.sources import open_source
+from ldm_jax.data.stream import examples, host_batches
+
+SECONDS = 10.24
+CLIPS = pathlib.Path(__file__).parents[1] / "tests" / "clips"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=pathlib.Path, default=CLIPS, help="folder of sounds")
+    parser.add_argument("--training-code", type=pathlib.Path, help="checkout of the peers' loader")
+    parser.add_argument("--alone", action="store_true", help="without peers")
+    parser.add_argument("--rounds", type=int, default=30)
+    arguments = parser.parse_args()
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        parser.error("set OMP_NUM_THREADS=1: the rates are those of one core")
+    with tempfile.TemporaryDirectory() as folder:
+        waves = sounds(arguments.clips, count=16)
+        print(
+            f"{'clips of 10.24 s a second, one core':44s} {'ours':>8s} {'theirs':>8s} {'ratio':>6s}"
+        )
+        front_ends(waves[0], arguments)
+        reading(waves[0], arguments)
+        whole_batches(waves, pathlib.Path(folder), arguments)
+        latents(pathlib.Path(folder))
+
+
+def sounds(folder: pathlib.Path, *, count: int) -> list[np.ndarray]:
+    """Clips of 10.24 s in stereo at 44.1 kHz, (samples, 2), pieced together from the files in `folder`."""
+    pieces = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in (".opus", ".wav", ".flac", ".ogg", ".mp3"):
+            wave, rate = read_audio(path)
+            pieces.append(resample(to_mono(wave), rate, 44_100))
+    length = round(SECONDS * 44_100)
+    rng = np.random.default_rng(0)
+    clips = []
+    for _ in range(count):
+        left, right = (
+            np.resize(np.concatenate([pieces[i] for i in rng.permutation(len(pieces))]), length)
+            for _ in range(2)
+        )
+        clips.append(np.stack([0.5 * left, 0.3 * left + 0.2 * right], axis=1))
+    return clips
+
+
+def compare(
+    name: str, ours: Callable[[], Any], theirs: Callable[[], Any] | None, *, rounds: int
+) -> None:
+    """Prints both rates and their ratio: the medians of `rounds` in which both take turns."""
+    times: list[list[float]] = [[], []]
+    sides = (ours,) if theirs is None else (ours, theirs)
+    for side in sides:
+        side()
+    for _ in range(rounds):
+        for side, taken in zip(sides, times, strict=False):
+            start = time.perf_counter()
+            side()
+            taken.append(time.perf_counter() - start)
+    rates = [1 / statistics.median(taken) for taken in times if taken]
+    line = f"{name:44s} {rates[0]:8.0f}"
+    if theirs is not None:
+        ratios = [them / us for us, them in zip(*times, strict=True)]
+        line += f" {rates[1]:8.0f} {statistics.median(ratios):6.2f}"
+    print(line, flush=True)
+
+
+def front_ends(clip: np.ndarray, arguments: argparse.Namespace) -> None:
+    at = {rate: resample(to_mono(clip), 44_100, rate) for rate in (16_000, 48_000)}
+    ten_seconds = at[48_000][:480_000]
+    theirs: list[Any] = [None] * 4
+    if not arguments.alone:
+        import data_peers as peers
+
+        theirs = [
+            peers.log_mel(MEL_16K),
+            peers.log_mel(MEL_48K),
+            peers.audiomae_input,
+            peers.clap_features(),
+        ]
+    rows = [
+        ("log-mel, 16 kHz", lambda x: log_mel(x, MEL_16K), at[16_000]),
+        ("log-mel, 48 kHz", lambda x: log_mel(x, MEL_48K), at[48_000]),
+        ("AudioMAE's filter bank", audiomae_input, at[16_000]),
+        ("CLAP's features", clap_features, ten_seconds),
+    ]
+    for (name, function, wave), peer in zip(rows, theirs, strict=True):
+        if peer is not None:
+            error = np.linalg.norm(function(wave) - peer(wave)) / np.linalg.norm(peer(wave))
+            assert error < 1e-5, f"{name} differs by {error:.1e}"
+        compare(
+            name,
+            lambda function=function, wave=wave: function(wave),
+            peer and (lambda peer=peer, wave=wave: peer(wave)),
+            rounds=arguments.rounds,
+        )
+
+
+def reading(clip: np.ndarray, arguments: argparse.Namespace) -> None:
+    mono = resample(to_mono(clip), 44_100, 16_000)
+    files = {
+        "FLAC, 16 kHz mono": encoded(mono, 16_000, "FLAC"),
+        "FLAC, 44.1 kHz stereo": encoded(clip, 44_100, "FLAC"),
+        "MP3, 44.1 kHz stereo": encoded(clip, 44_100, "MP3"),
+        "Ogg Vorbis, 44.1 kHz stereo": encoded(clip, 44_100, "OGG"),
+    }
+    peers: Any = None
+    if not arguments.alone:
+        import data_peers as peers
+    for name, data in files.items():
+        compare(
+            f"decode {name}",
+            lambda data=data: read_audio(data),
+            peers and (lambda data=data: peers.decode(data)),
+            rounds=arguments.rounds,
+        )
+    for rate, target in ((44_100, 16_000), (16_000, 48_000)):
+        wave = resample(mono, 16_000, rate)
+        compare(
+            f"resample {rate} to {target} Hz",
+            lambda wave=wave, rate=rate, target=target: resample(wave, rate, target),
+            peers
+            and (lambda wave=wave, rate=rate, target=target: peers.resample(wave, rate, target)),
+            rounds=arguments.rounds,
+        )
+    data = files["FLAC, 44.1 kHz stereo"]
+
+    def ours() -> Any:
+        wave, rate = read_audio(data)
+        return log_mel(resample(to_mono(wave), rate, 16_000))
+
+    theirs = None
+    if peers:
+        mel = peers.log_mel(MEL_16K)
+
+        def theirs() -> Any:
+            wave, rate = peers.decode(data)
+            return mel(peers.resample(wave[0].numpy(), rate, 16_000))
+
+    compare("44.1 kHz FLAC to log-mel, 16 kHz", ours, theirs, rounds=arguments.rounds)
+
+
+def encoded(wave: np.ndarray, rate: int, container: str) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, wave, rate, format=container)
+    return stream.getvalue()
+
+
+def whole_batches(
+    waves: list[np.ndarray], folder: pathlib.Path, arguments: argparse.Namespace
+) -> None:
+    """Wave, linear spectrogram, log-mel and filter bank of random segments: what the peers' loader gives a clip."""
+    kept, small = folder / "as they come", folder / "at 16 kHz"
+    files: dict[pathlib.Path, list[pathlib.Path]] = {kept: [], small: []}
+    for k, wave in enumerate(waves):
+        for where, x, rate in (
+            (kept, wave, 44_100),
+            (small, resample(to_mono(wave), 44_100, 16_000), 16_000),
+        ):
+            where.mkdir(exist_ok=True)
+            files[where].append(where / f"{k:02d}.flac")
+            soundfile.write(files[where][-1], x, rate)
+    prepare(
+        open_source(str(kept)),
+        folder / "prepared",
+        name="clips",
+        settings=Preparation(validation=0, test=0),
+    )
+    rows = open_prepared(folder / "prepared" / "clips").rows("train")
+    features = (Wave(), Magnitude(), LogMel(frames=1024), AudioMAEInput())
+    stream = host_batches(examples([rows], features=features), batch=1, threads=0)
+    for where, name in ((kept, "from 44.1 kHz stereo"), (small, "from 16 kHz mono")):
+        theirs = None
+        if arguments.training_code:
+            import data_peers as peers
+
+            loader = peers.training_loader(arguments.training_code, files[where])
+            turn = itertools.cycle(range(len(files[where])))
+            theirs = lambda loader=loader, turn=turn: loader(next(turn))  # noqa: E731
+        compare(
+            f"whole batches; theirs {name}", lambda: next(stream), theirs, rounds=arguments.rounds
+        )
+
+
+def latents(folder: pathlib.Path, *, windows: int = 2048, batch: int = 256) -> None:
+    """Rows of the base model's latents (means and deviations, 256 x 16 x 8 each, float16), in random order."""
+    settings = Settings(what=("latents",), shard=1024)
+    split = folder / "encoding" / "train"
+    split.mkdir(parents=True)
+    row = np.random.default_rng(0).standard_normal((settings.shard, 256, 16, 16)).astype(np.float16)
+    for shard in range(windows // settings.shard):
+        np.save(split / f"latents-{shard:05}.npy", row)
+    numbers = np.arange(windows)
+    length = np.full(windows, round(SECONDS * 16_000))
+    np.save(split / "windows.npy", np.stack([numbers, 0 * numbers, length], axis=1))
+    np.save(split / "captions.npy", np.zeros(windows, np.int64))
+    np.save(split / "caption_offsets.npy", np.arange(windows + 1))
+    (split.parent / "captions.json").write_text(json.dumps([""]))
+    description = {"format": FORMAT, "settings": settings.to_json(), "captions": 1}
+    source = encoded_examples((Encodings(split.parent, "train", description),))
+    stream = host_batches(source, batch=batch, threads=0)
+    rates = []
+    for _ in range(64):
+        start = time.perf_counter()
+        next(stream)
+        rates.append(batch / (time.perf_counter() - start))
+    size = row[0].nbytes
+    rate = statistics.median(rates)
+    print(
+        f"\nrows of prepared latents ({size / 1024:.0f} KiB each): {rate:,.0f} a second on one core"
+    )
+    print(f"  that is {rate * size / 1e9:.1f} GB a second, from the page cache")
+
+
+if __name__ == "__main__":
+    main()
