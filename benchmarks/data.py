@@ -172,15 +172,18 @@ def reading(clip: np.ndarray, arguments: argparse.Namespace) -> None:
         wave, rate = read_audio(data)
         return log_mel(resample(to_mono(wave), rate, 16_000))
 
-    theirs = None
-    if peers:
-        mel = peers.log_mel(MEL_16K)
+    mel = peers and peers.log_mel(MEL_16K)
 
-        def theirs() -> Any:
-            wave, rate = peers.decode(data)
-            return mel(peers.resample(wave[0].numpy(), rate, 16_000))
+    def theirs() -> Any:
+        wave, rate = peers.decode(data)
+        return mel(peers.resample(wave[0].numpy(), rate, 16_000))
 
-    compare("44.1 kHz FLAC to log-mel, 16 kHz", ours, theirs, rounds=arguments.rounds)
+    compare(
+        "44.1 kHz FLAC to log-mel, 16 kHz",
+        ours,
+        peers and theirs,
+        rounds=arguments.rounds,
+    )
 
 
 def encoded(wave: np.ndarray, rate: int, container: str) -> bytes:

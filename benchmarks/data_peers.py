@@ -3,6 +3,8 @@
 torch, torchaudio, torchlibrosa, and the loader of github.com/haoheliu/AudioLDM-training-finetuning from a checkout.
 """
 
+# pyright: reportMissingImports=false
+
 import contextlib
 import io
 import pathlib
@@ -124,7 +126,7 @@ def training_loader(checkout: pathlib.Path, files: list[pathlib.Path]) -> Callab
     )
     torchaudio.load = lambda path: decode(pathlib.Path(path).read_bytes())
     sys.path.insert(0, str(checkout))
-    from audioldm_train.utilities.data.dataset import (  # pyright: ignore[reportMissingImports]
+    from audioldm_train.utilities.data.dataset import (
         AudioDataset,
     )
 

@@ -1,19 +1,22 @@
 """What CLAP hears: log-mel spectrograms of 10 s at 48 kHz.
 
-Both functions take NumPy arrays, computing in float64, and JAX arrays, inside a compiled program if
-need be, and differentiably. They follow `transformers.ClapFeatureExtractor` and LAION's
-`get_audio_features`, but for one thing: those crop a clip of more than 10 s at random, so that its
-embedding changes from call to call (LAION-AI/CLAP issue 166). Here the crop is fixed.
+Both functions take NumPy arrays and JAX arrays, these inside a compiled program if need be, and
+differentiably; they compute in the wave's type, at least float32. They follow
+`transformers.ClapFeatureExtractor` and LAION's `get_audio_features`, but for one thing: those crop a
+clip of more than 10 s at random, so that its embedding changes from call to call (LAION-AI/CLAP issue
+166). Here the crop is fixed.
 """
 
-from types import ModuleType
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ldm_jax.audio.bands import Piece, band_energies, pieces, stacked
 from ldm_jax.audio.mel import mel_filters
+from ldm_jax.audio.stft import as_float, frames, hann, like, namespace, reflect
 
 SAMPLE_RATE = 48_000
 SAMPLES = 480_000  # 10 s
@@ -75,7 +78,7 @@ def clap_fusion_features(
     Raises:
         ValueError: as `clap_features`.
     """
-    xp = _namespace(wave)
+    xp = namespace(wave)
     mel = _log_mel(_pad(wave, padding), htk=True)
     frames = mel.shape[-2]
     longer = frames > FRAMES
@@ -87,10 +90,6 @@ def clap_fusion_features(
     else:
         parts = [mel] * 4
     return xp.stack(parts, axis=-3), xp.full(wave.shape[:-1], longer)
-
-
-def _namespace(x: np.ndarray | Array) -> ModuleType:
-    return jnp if isinstance(x, jax.Array) else np
 
 
 def _pad(
@@ -107,7 +106,7 @@ def _pad(
         )
     if samples >= SAMPLES or padding == "none":
         return wave
-    xp = _namespace(wave)
+    xp = namespace(wave)
     whole = {"repeatpad": SAMPLES // samples, "repeat": SAMPLES // samples + 1, "pad": 1}[padding]
     wave = xp.tile(wave, whole)[..., :SAMPLES]
     silence = [(0, 0)] * (wave.ndim - 1) + [(0, SAMPLES - wave.shape[-1])]
@@ -117,27 +116,29 @@ def _pad(
 def _log_mel(
     wave: Float[np.ndarray | Array, "*batch samples"], *, htk: bool
 ) -> Float[np.ndarray | Array, "*batch frames 64"]:
-    """Computed in float64 for NumPy's arrays; in, and given back in, at least float32 else."""
-    xp = _namespace(wave)
-    dtype = xp.promote_types(wave.dtype, np.float32)
-    wave = wave.astype(dtype if xp is jnp else np.float64)
-    edges = [(0, 0)] * (wave.ndim - 1) + [(N_FFT // 2, N_FFT // 2)]
-    padded = xp.pad(wave, edges, mode="reflect")
-    starts = np.arange(0, padded.shape[-1] - N_FFT + 1, HOP, dtype=np.int32)
-    frames = padded[..., starts[:, None] + np.arange(N_FFT, dtype=np.int32)]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    spectrum = xp.fft.rfft(frames * _like(frames, window))
-    power = spectrum.real**2 + spectrum.imag**2
-    bank = mel_filters(**_BANDS, htk=htk, normalise=not htk)
-    with jax.default_matmul_precision("highest"):
-        mel = xp.matmul(power, xp.asarray(bank, power.dtype))
-    return (10 * xp.log10(xp.maximum(mel, _FLOOR))).astype(dtype)
+    wave = as_float(wave)
+    padded = reflect(wave, N_FFT // 2)
+    if namespace(wave) is jnp:
+        parts = frames(padded, length=N_FFT, hop=HOP)
+        spectrum = jnp.fft.rfft(parts * like(parts, hann(N_FFT)))
+        power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+        bank = mel_filters(**_BANDS, htk=htk, normalise=not htk)
+        with jax.default_matmul_precision("highest"):
+            mel = power @ jnp.asarray(bank, power.dtype)
+        return 10 * jnp.log10(jnp.maximum(mel, _FLOOR))
+    bank = _pieces(htk, wave.dtype)
+    clips = frames(padded.reshape(-1, padded.shape[-1]), length=N_FFT, hop=HOP)
+    mel = stacked([band_energies(clip, bank, power=2, n_fft=N_FFT) for clip in clips])
+    np.maximum(mel, _FLOOR, out=mel)
+    np.log(mel, out=mel)  # float32's log10 is many times slower
+    mel *= 10 / np.log(10)
+    np.maximum(mel, 10 * np.log10(_FLOOR), out=mel)
+    return mel.reshape(*wave.shape[:-1], *mel.shape[1:])
 
 
-def _like(x: np.ndarray | Array, constant: np.ndarray) -> np.ndarray | Array:
-    """`constant` as an array of `x`'s kind, type and rank."""
-    ones = (1,) * (x.ndim - constant.ndim)
-    return _namespace(x).asarray(constant, x.dtype).reshape(ones + constant.shape)
+@functools.cache
+def _pieces(htk: bool, dtype: np.dtype) -> tuple[Piece, ...]:
+    return pieces(mel_filters(**_BANDS, htk=htk, normalise=not htk), power=2, dtype=dtype)
 
 
 def _shrink(
@@ -151,5 +152,5 @@ def _shrink(
     position = np.maximum((np.arange(length) + 0.5) * (frames / length) - 0.5, 0)[:, None]
     left = np.floor(position[:, 0]).astype(np.int32)
     right = np.minimum(left + 1, frames - 1)
-    share = _like(mel, position - left[:, None])
+    share = like(mel, position - left[:, None])
     return mel[..., left, :] * (1 - share) + mel[..., right, :] * share

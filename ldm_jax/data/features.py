@@ -19,7 +19,7 @@ from ldm_jax.data.segments import Segment
 from ldm_jax.text.phonemes import PhonemeTokenizer, phoneme_ids
 from ldm_jax.text.tokenizers import TextTokenizer
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]  # NumPy's arrays and scalars by name
 
 
 # A frozen, picklable rule from a segment to named arrays without a batch axis, of the same shapes for every segment.

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+
+from ldm_jax.audio.reading import AudioError, read_audio, to_mono
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class Row:
     Attributes:
         audio: a whole FLAC or Opus file, mono, at `sample_rate`.
         sample_rate: in Hz.
-        samples: in `audio`.
+        samples: of the clip; an Opus file has some silence behind them, which is not part of it.
         peak: largest magnitude, full scale 1.
         loudness: level of the whole clip in dBFS (10 log10 of the mean square).
         hash: BLAKE2b, 128 bits in hexadecimal, of the samples as 16-bit little-endian integers before `audio` was
@@ -188,3 +191,23 @@ def _example_class() -> Any:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("ldm_jax.Example"))
+
+
+def sound_of(
+    row: Row, *, first: int = 0, count: int | None = None
+) -> Float[np.ndarray, " samples"]:
+    """The row's samples from number `first` on, at most `count` of them, full scale 1.
+
+    Raises:
+        AudioError: its file cannot be decoded, or holds fewer samples than the row says.
+    """
+    rest = row.samples - first
+    count = rest if count is None else min(count, rest)
+    wave, rate = read_audio(
+        row.audio, start=first / row.sample_rate, seconds=count / row.sample_rate
+    )
+    if len(wave) != count or rate != row.sample_rate:
+        raise AudioError(
+            f"{row.name} holds {len(wave)} of {count} samples that its record tells of; prepare the dataset again"
+        )
+    return to_mono(wave)

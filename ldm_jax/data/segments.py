@@ -11,10 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from ldm_jax.audio.reading import read_audio, to_mono
 from ldm_jax.audio.resampling import resample
 from ldm_jax.data.mixing import join_captions, mix
-from ldm_jax.data.rows import Row
+from ldm_jax.data.rows import Row, sound_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,13 +156,12 @@ def _stretch(
     spare = row.samples - wanted
     for _ in range(shaping.tries if spare > 0 and shaping.random_start else 1):
         first = int(generator.integers(spare + 1)) if spare > 0 and shaping.random_start else 0
-        wave, rate = read_audio(
-            row.audio, start=first / row.sample_rate, seconds=wanted / row.sample_rate
-        )
-        wave = to_mono(wave, "mean")
+        wave = sound_of(row, first=first, count=wanted)
         if np.abs(wave).max() > shaping.silence:
             break
-    return resample(wave, rate, shaping.sample_rate)[: shaping.length], first / row.sample_rate
+    return resample(wave, row.sample_rate, shaping.sample_rate)[
+        : shaping.length
+    ], first / row.sample_rate
 
 
 def _to_peak(wave: Float[np.ndarray, " n"], peak: float) -> Float[np.ndarray, " n"]:

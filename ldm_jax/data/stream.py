@@ -140,7 +140,7 @@ def host_batches(
     source: Any,
     *,
     batch: int,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | Int[np.ndarray, " n"] | None = None,
     start: int = 0,
     threads: int = 8,
     workers: int = 0,
@@ -162,7 +162,7 @@ def host_batches(
     mine = tuple(range(batch)) if rows is None else tuple(int(row) for row in rows)
     by_row = not workers and hasattr(source, "__getitem__")
     kind = _Rows if by_row else _Batches
-    share = kind(source=source, rows=mine, batch=batch, start=start)
+    share: Any = kind(source=source, rows=mine, batch=batch, start=start)
     buffered = ahead * len(mine) if by_row else ahead
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffered)
     dataset = grain.MapDataset.source(share).to_iter_dataset(options)

@@ -8,6 +8,7 @@ import pytest
 
 from ldm_jax.audio.clap_features import FRAMES, SAMPLES, clap_features, clap_fusion_features
 from ldm_jax.audio.mel import mel_filters
+from tests import cases_audio
 from tests import cases_clap as cases
 from tests.golden import load, random_array, relative_error
 
@@ -24,6 +25,20 @@ def test_golden(name):
     assert fused.shape == (4, FRAMES, 64)
     assert relative_error(fused[:, cases.KEPT_FRAMES], outputs[f"{name}_fused"]) < 1e-5
     assert bool(longer) == bool(outputs[f"{name}_longer"])
+
+
+@pytest.mark.parametrize("samples", cases_audio.CLAP)
+@pytest.mark.parametrize("library", [np, jnp])
+def test_golden_of_sound(samples, library):
+    """torchlibrosa's layers in LAION's audio tower, summing in float64, on 10 s, an odd length and the shortest."""
+    stored = load("audio_clap")[1]
+    wave = library.asarray(cases_audio.wave(samples, 48_000), np.float32)
+    ours = clap_features(wave, padding="none")
+    assert ours.dtype == np.float32
+    assert ours.shape == tuple(stored[f"{samples}_shape"])
+    ours = ours[cases_audio.kept(len(ours))]
+    assert relative_error(ours, stored[str(samples)]) < 1e-5
+    assert np.abs(ours - stored[str(samples)]).max() < 0.01  # dB
 
 
 @pytest.mark.parametrize("htk", [False, True])

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from ldm_jax.audio.reading import read_audio, to_mono
 from ldm_jax.data.encoding.batches import ShardFiles, encoded, groups, made_ahead, own_shards
 from ldm_jax.data.encoding.index import Windows
 from ldm_jax.data.encoding.programs import Arrays, Programs, window_inputs
-from ldm_jax.data.encoding.settings import EncodingError, Settings, shard_path
-from ldm_jax.data.rows import Row
+from ldm_jax.data.encoding.settings import Settings, shard_path
+from ldm_jax.data.rows import Row, sound_of
 
 
 def encode_windows(
@@ -41,7 +40,8 @@ def encode_windows(
         bar: counts windows.
 
     Raises:
-        EncodingError: a row whose sound is not what its record says, or a result that is not finite.
+        AudioError: a row whose sound cannot be decoded.
+        EncodingError: a result that is not finite.
     """
     total = len(windows.row)
     for k in own_shards(total, settings.shard):
@@ -81,11 +81,7 @@ def _row_inputs(
 ) -> list[Arrays]:
     """The inputs of windows of one row."""
     row = rows[int(windows.row[places[0]])]
-    wave = to_mono(read_audio(row.audio)[0])
-    if len(wave) != row.samples:
-        raise EncodingError(
-            f"{row.name} holds {len(wave)} samples where its record says {row.samples}; prepare the dataset again"
-        )
+    wave = sound_of(row)
     return [
         window_inputs(
             wave[windows.start[i] : windows.start[i] + windows.samples[i]],

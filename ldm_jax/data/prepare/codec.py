@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int16
 
 _FORMATS = {"flac": ("FLAC", "PCM_16"), "opus": ("OGG", "OPUS")}
+# Seconds of silence: libsndfile spoils the end of what it writes, by up to full scale.
+OPUS_TAIL = 0.0625
 _SERIAL = 0  # of the one stream in an Ogg file
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -16,11 +18,13 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def encode(
     samples: Int16[np.ndarray, " samples"], *, rate: int, codec: Literal["flac", "opus"]
 ) -> bytes:
-    """A whole file of one channel. FLAC gives back the very samples, Opus as many of them."""
+    """A whole file of one channel. FLAC gives back the very samples; Opus about those, and silence behind them."""
     import soundfile
 
     container, subtype = _FORMATS[codec]
     file = io.BytesIO()
+    if codec == "opus":
+        samples = np.pad(samples, (0, round(OPUS_TAIL * rate)))
     soundfile.write(file, samples, rate, format=container, subtype=subtype)
     return with_serial(file.getvalue(), _SERIAL) if codec == "opus" else file.getvalue()
 

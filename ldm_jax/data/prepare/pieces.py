@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
 
 import numpy as np
 from jaxtyping import Float, Int16
@@ -97,7 +96,7 @@ def _too_long(clip: Clip, settings: Settings) -> LeftOut:
 def _stretches(clip: Clip, settings: Settings) -> Iterator[_Stretch]:
     resampler = None
     rate = channels = 0
-    with cast(BinaryIO, clip.audio.open()) as file:
+    with clip.audio.open() as file:
         for block, rate in audio_blocks(
             file, start=clip.start, seconds=clip.seconds, block_seconds=settings.max_seconds
         ):

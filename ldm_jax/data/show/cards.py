@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ldm_jax.audio.reading import AudioError, read_audio, to_mono
 from ldm_jax.audio.resampling import resample
 from ldm_jax.data.clip import Clip
-from ldm_jax.data.rows import Row
+from ldm_jax.data.rows import Row, sound_of
 
 PLAYED_SECONDS = 30.0  # of a longer clip the beginning is shown, so that the page stays small
 PLAYED_RATE = 48_000  # in Hz, at most, of a clip that is encoded for the page
@@ -73,7 +73,7 @@ def row_card(row: Row, split: str) -> Card:
     )
     about = _about(row, split)
     try:
-        wave = to_mono(read_audio(row.audio, seconds=PLAYED_SECONDS)[0])
+        wave = sound_of(row, count=round(PLAYED_SECONDS * row.sample_rate))
     except AudioError as error:
         return _broken(about, facts, str(error))
     whole = row.seconds <= PLAYED_SECONDS

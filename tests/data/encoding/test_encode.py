@@ -144,7 +144,7 @@ def test_what_was_interrupted_is_gone_on_with(make, folder, checkpoint, audiomae
     place = again.folder / "encodings" / folder.name
     with monkeypatch.context() as patch:
         # Both clips of the test split, and for the first two files of training three clips each.
-        patch.setattr(windows, "read_audio", stopping(windows.read_audio, 2 + 3 + 3))
+        patch.setattr(windows, "sound_of", stopping(windows.sound_of, 2 + 3 + 3))
         with pytest.raises(KeyboardInterrupt):
             encode(again, checkpoint, **run)
     part = contents(place)

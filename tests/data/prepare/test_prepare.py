@@ -14,7 +14,7 @@ import soundfile
 
 from ldm_jax.data.clip import Omission
 from ldm_jax.data.prepared import open_prepared
-from ldm_jax.data.rows import from_example
+from ldm_jax.data.rows import from_example, sound_of
 from tests.data.prepare.material import clip, contents, noise, noises, prepared, tone, write
 
 
@@ -269,7 +269,9 @@ def test_opus(tmp_path):
     result = prepared(clips, tmp_path / "out", codec="opus", rate=24_000)
     for row in open_prepared(result.folder).rows("train"):
         wave, rate = soundfile.read(io.BytesIO(row.audio))
-        assert (len(wave), rate) == (row.samples, 24_000) == (7440, 24_000)
+        assert (row.samples, rate) == (7440, 24_000)
+        assert len(wave) == 7440 + 1500  # and silence, which is not part of the clip
+        np.testing.assert_array_equal(sound_of(row), wave[:7440].astype(np.float32))
 
 
 @pytest.mark.parametrize(
