@@ -173,6 +173,8 @@ def _padded(
     wave: Float[np.ndarray, " n"], row: Row, shaping: Shaping, generator: np.random.Generator
 ) -> Float[np.ndarray, " length"]:
     missing = shaping.length - len(wave)
+    if not missing:
+        return wave
     if shaping.padding == "repeat" and not row.transcript and row.kind != "speech":
         return np.resize(wave, shaping.length)
     before = int(generator.integers(missing + 1)) if shaping.padding == "random" else 0
