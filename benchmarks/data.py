@@ -21,7 +21,7 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -196,8 +196,9 @@ def encoded(wave: np.ndarray, rate: int, container: str) -> bytes:
 def whole_batches(
     waves: list[np.ndarray], folder: pathlib.Path, arguments: argparse.Namespace
 ) -> None:
-    """What latent diffusion reads of random segments: log-mel and AudioMAE's filter bank. (Theirs adds the linear
-    spectrogram, which costs it next to nothing.)
+    """What latent diffusion reads of random segments: log-mel and AudioMAE's filter bank.
+
+    The peers' loader gives the linear spectrogram too, which costs it next to nothing.
     """
     kept, small = folder / "as they come", folder / "at 16 kHz"
     files: dict[pathlib.Path, list[pathlib.Path]] = {kept: [], small: []}
@@ -229,6 +230,22 @@ def whole_batches(
         compare(
             f"whole batches; theirs {name}", lambda: next(stream), theirs, rounds=arguments.rounds
         )
+    cores = len(os.sched_getaffinity(0))
+    alone, together = (
+        rate_of(host_batches(examples([rows], features=features), batch=8, threads=threads))
+        for threads in (0, cores)
+    )
+    print(f"  ours in {cores} threads on {cores} cores: {together / alone:.2f} of the rate of one")
+
+
+def rate_of(stream: Iterator[Any], *, batches: int = 24) -> float:
+    """Batches a second, once the stream is under way."""
+    for _ in range(4):
+        next(stream)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(stream)
+    return batches / (time.perf_counter() - start)
 
 
 def latents(folder: pathlib.Path, *, windows: int = 2048, batch: int = 256) -> None:

@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import string
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -49,6 +50,8 @@ SYMBOL_IDS = {symbol: i for i, symbol in enumerate(_SYMBOLS)}  # the second "'" 
 PAD = SYMBOL_IDS["_"]
 STOP = SYMBOL_IDS["⚠"]
 MAX_LENGTH = 310  # as many positions as AudioLDM 2 learned
+
+_ONE_AT_A_TIME = threading.Lock()  # phonemizer's backend keeps the lines of a call in itself
 
 _ABBREVIATIONS = {  # in the order in which they are looked for
     "mrs": "misess",
@@ -199,13 +202,15 @@ def normalize_text(text: str, symbols: Mapping[str, int]) -> str:
     return re.sub(f"({words})|.", lambda m: m[1] or m[0].lower(), text, flags=re.DOTALL)
 
 
+@functools.lru_cache(maxsize=2**16)  # training comes back to the same transcripts
 def to_phonemes(text: str) -> str:
     """American English in IPA with stress marks, its punctuation kept, on one line.
 
     Raises:
         TokenizerError: espeak-ng is not installed.
     """
-    return re.sub(r"\s+", " ", _espeak()(text))
+    with _ONE_AT_A_TIME:
+        return re.sub(r"\s+", " ", _espeak()(text))
 
 
 @functools.cache

@@ -144,6 +144,7 @@ def test_to_mono():
         (encoded("wav-16", np.zeros((0, 1), np.float32)), "no samples from 0 s on"),
         (encoded("wav-16", rate=7), "the header says 7 samples a second"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "file",  # not its bytes
 )
 def test_what_is_not_audio(data, words, tmp_path, capfd):
     path = tmp_path / "clip.wav"

@@ -1,5 +1,6 @@
 """Phonemes against recorded ones of the official code, and against transformers' VitsTokenizer."""
 
+import concurrent.futures
 import dataclasses
 import json
 import zlib
@@ -9,7 +10,7 @@ import pytest
 import transformers
 
 from ldm_jax.convert import random_tokenizers
-from ldm_jax.data import phonemes
+from ldm_jax.text import phonemes
 from ldm_jax.text.phonemes import (
     PAD,
     STOP,
@@ -221,5 +222,15 @@ def test_no_espeak(monkeypatch):
     monkeypatch.setattr(EspeakWrapper, "_ESPEAK_LIBRARY", None)
     monkeypatch.setenv("PHONEMIZER_ESPEAK_LIBRARY", "/nowhere/libespeak-ng.so")
     phonemes._espeak.cache_clear()
+    phonemes.to_phonemes.cache_clear()
     with pytest.raises(TokenizerError, match=r"speech needs espeak-ng \(.*pip install phonemizer"):
         phonemes.to_phonemes("hello")
+
+
+def test_threads_do_not_disturb_each_other():
+    """phonemizer's backend keeps what it is working on in itself."""
+    texts = [f"number {n}, good morning" for n in range(60)]
+    one_by_one = [phonemes.to_phonemes(text) for text in texts]
+    phonemes.to_phonemes.cache_clear()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(phonemes.to_phonemes, texts)) == one_by_one
