@@ -231,16 +231,17 @@ def whole_batches(
             f"whole batches; theirs {name}", lambda: next(stream), theirs, rounds=arguments.rounds
         )
     cores = len(os.sched_getaffinity(0))
-    alone, together = (
-        rate_of(host_batches(examples([rows], features=features), batch=8, threads=threads))
-        for threads in (0, cores)
-    )
-    print(f"  ours in {cores} threads on {cores} cores: {together / alone:.2f} of the rate of one")
+    source = examples([rows], features=features)
+    alone = rate_of(host_batches(source, batch=8, threads=0))
+    threads = rate_of(host_batches(source, batch=8, threads=cores))
+    workers = rate_of(host_batches(source, batch=8, workers=cores))
+    print(f"  ours on {cores} cores, as a multiple of one: {threads / alone:.2f} in threads,")
+    print(f"  {workers / alone:.2f} in worker processes, batches carried over to the main one")
 
 
-def rate_of(stream: Iterator[Any], *, batches: int = 24) -> float:
+def rate_of(stream: Iterator[Any], *, batches: int = 40) -> float:
     """Batches a second, once the stream is under way."""
-    for _ in range(4):
+    for _ in range(8):
         next(stream)
     start = time.perf_counter()
     for _ in range(batches):

@@ -157,7 +157,7 @@ def _stretch(
     for _ in range(shaping.tries if spare > 0 and shaping.random_start else 1):
         first = int(generator.integers(spare + 1)) if spare > 0 and shaping.random_start else 0
         wave = sound_of(row, first=first, count=wanted)
-        if np.abs(wave).max() > shaping.silence:
+        if max(wave.max(), -wave.min()) > shaping.silence:
             break
     return resample(wave, row.sample_rate, shaping.sample_rate)[
         : shaping.length
@@ -166,7 +166,7 @@ def _stretch(
 
 def _to_peak(wave: Float[np.ndarray, " n"], peak: float) -> Float[np.ndarray, " n"]:
     wave = wave - wave.mean()
-    return wave * (peak / (np.abs(wave).max() + 1e-8))
+    return wave * (peak / (max(wave.max(), -wave.min()) + 1e-8))
 
 
 def _padded(

@@ -14,6 +14,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from absl import flags
 from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Int
 
@@ -104,8 +105,8 @@ def local_rows(sharding: Sharding, batch: int) -> Int[np.ndarray, " rows"]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """This process's examples one after another, of which threads make several at once."""
+class _Share:
+    """What this process makes, one thing after another, for grain."""
 
     source: Any
     rows: tuple[int, ...]
@@ -114,23 +115,18 @@ class _Rows:
 
     def __len__(self) -> int:
         return _ENDLESS
+
+
+class _Rows(_Share):
+    """Examples, of which threads make several at once."""
 
     def __getitem__(self, i: int) -> Arrays:
         step, j = divmod(i, len(self.rows))
         return self.source[(self.start + step) * self.batch + self.rows[j]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Batches:
-    """This process's rows of one batch after another."""
-
-    source: Any
-    rows: tuple[int, ...]
-    batch: int
-    start: int
-
-    def __len__(self) -> int:
-        return _ENDLESS
+class _Batches(_Share):
+    """This process's rows of whole batches."""
 
     def __getitem__(self, i: int) -> Arrays:
         return self.source.batch((self.start + i) * self.batch + np.array(self.rows))
@@ -142,7 +138,7 @@ def host_batches(
     batch: int,
     rows: Sequence[int] | Int[np.ndarray, " n"] | None = None,
     start: int = 0,
-    threads: int = 8,
+    threads: int = 1,
     workers: int = 0,
     ahead: int = 2,
 ) -> Iterator[Arrays]:
@@ -154,9 +150,10 @@ def host_batches(
         batch: rows of a whole batch, over all processes.
         rows: which of them to make; None is all.
         start: the first batch.
-        threads: in which examples are made; in workers, batches.
-        workers: processes that make whole batches, for hosts where threads do not suffice; `source` is pickled to
-            them, and the program's main module has to be importable. 0 stays in this process.
+        threads: in which examples are made, or in workers batches; 0 makes them when they are asked for. More than
+            one help where disks are slow: decoding and front ends keep the interpreter busy.
+        workers: processes that make whole batches, at best one a core; `source` is pickled to them, and the program's
+            main module has to be importable. 0 stays in this process.
         ahead: batches made before they are asked for, by each worker.
     """
     mine = tuple(range(batch)) if rows is None else tuple(int(row) for row in rows)
@@ -169,6 +166,8 @@ def host_batches(
     if by_row:
         dataset = dataset.batch(len(mine), batch_fn=stack)
     if workers:
+        if not flags.FLAGS.is_parsed():  # grain reads them, also in a program that has none
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
         )

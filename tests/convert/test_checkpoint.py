@@ -175,7 +175,13 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "audioldm2-full" else pytest.param(name, marks=pytest.mark.slow)
+        for name in PUBLISHED
+    ],
+)
 def test_official_files_are_told_by_their_tensors(tmp_path, name):
     for tokenizer, write in (("tokenizer", "clap"), ("tokenizer_2", "t5")):
         random_checkpoint.TOKENIZERS[write](tmp_path / tokenizer)

@@ -135,12 +135,10 @@ def main(address, count, rank, workers, folder):
     if count > 1:
         jax.distributed.initialize(address, count, rank)
     import numpy as np
-    from absl import flags
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
     from ldm_jax.data.stream import device_batches
     from tests.data.test_stream import BATCH, sources
 
-    flags.FLAGS.mark_as_parsed()
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     made = device_batches(sources(), batch=BATCH, sharding=sharding, start=1, workers=workers)

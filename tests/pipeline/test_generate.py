@@ -45,6 +45,7 @@ def test_a_clip_depends_on_its_prompt_and_seed_alone(official, folder_of):
     assert relative_error(spread.audio[0], spread.audio[2]) > 0.1
 
 
+@pytest.mark.slow
 def test_only_rounding_depends_on_neighbours(folder_of):
     """In float64 the same clip to float32's last digits, where float32 itself leaves 2e-5."""
     with jax.enable_x64(True):
