@@ -12,7 +12,7 @@ from diffusers import AudioLDM2Pipeline
 from ldm_jax.convert import random_tokenizers
 from ldm_jax.text.phonemes import load_phoneme_tokenizer, phoneme_ids, to_phonemes
 from ldm_jax.text.tokenizers import load_tokenizer
-from tests.data.test_tokenizers import PEERS, TEXTS, WRITERS, assert_equal_to_transformers
+from tests.text.test_tokenizers import PEERS, TEXTS, WRITERS, assert_equal_to_transformers
 
 PROMPTS = ["a dog barks in the rain", "techno music " * 200]
 TRANSCRIPTS = ["Hello, Dr. Smith!", "", "“Wish you have a good day” " * 30]
