@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import soundfile
 from jaxtyping import Float
 
 from ldm_jax.audio.reading import AudioError
@@ -206,8 +207,6 @@ def sound_of(
     """
     rest = row.samples - first
     count = rest if count is None else min(count, rest)
-    import soundfile
-
     # Not by `read_audio`: these files were checked when they were written, and training reads many.
     try:
         with soundfile.SoundFile(io.BytesIO(row.audio)) as file:
