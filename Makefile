@@ -7,7 +7,7 @@ CHECKPOINT ?=
 OUTPUT ?= outputs/sample.wav
 VENV := .venv
 PARITY := .venv-parity
-PYTEST_FLAGS ?= -n 2 --dist worksteal
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 # Without CHECKPOINT a tiny one with random weights shows that everything runs; it makes noise.
 RANDOM := checkpoints/random-tiny

@@ -19,6 +19,8 @@ import json
 import os
 import pathlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +42,7 @@ from ldm_jax.data.prepare.run import prepare
 from ldm_jax.data.prepare.settings import Settings as Preparation
 from ldm_jax.data.prepared import open_prepared
 from ldm_jax.data.sources import open_source
-from ldm_jax.data.stream import examples, host_batches
+from ldm_jax.data.stream import Examples, examples, host_batches
 
 SECONDS = 10.24
 IN_A_ROW = 5
@@ -55,9 +57,14 @@ def main() -> None:
     parser.add_argument("--training-code", type=pathlib.Path, help="checkout of the peers' loader")
     parser.add_argument("--alone", action="store_true", help="without peers")
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--side", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if os.environ.get("OMP_NUM_THREADS") != "1":
         parser.error("set OMP_NUM_THREADS=1: the rates are those of one core")
+    if arguments.side:
+        print(one_side(arguments))
+        return
     with tempfile.TemporaryDirectory() as folder:
         waves = sounds(arguments.clips, count=16)
         print(
@@ -201,45 +208,64 @@ def whole_batches(
     The peers' loader gives the linear spectrogram too, which costs it next to nothing.
     """
     kept, small = folder / "as they come", folder / "at 16 kHz"
-    files: dict[pathlib.Path, list[pathlib.Path]] = {kept: [], small: []}
     for k, wave in enumerate(waves):
         for where, x, rate in (
             (kept, wave, 44_100),
             (small, resample(to_mono(wave), 44_100, 16_000), 16_000),
         ):
             where.mkdir(exist_ok=True)
-            files[where].append(where / f"{k:02d}.flac")
-            soundfile.write(files[where][-1], x, rate)
+            soundfile.write(where / f"{k:02d}.flac", x, rate)
     prepare(
         open_source(str(kept)),
         folder / "prepared",
         name="clips",
         settings=Preparation(validation=0, test=0),
     )
-    rows = open_prepared(folder / "prepared" / "clips").rows("train")
-    features = (Wave(), LogMel(frames=1024), AudioMAEInput())
-    stream = host_batches(examples([rows], features=features), batch=1, threads=0)
     for where, name in ((kept, "from 44.1 kHz stereo"), (small, "from 16 kHz mono")):
-        theirs = None
-        if arguments.training_code:
-            import data_peers as peers
-
-            loader = peers.training_loader(arguments.training_code, files[where])
-            turn = itertools.cycle(range(len(files[where])))
-            theirs = lambda loader=loader, turn=turn: loader(next(turn))  # noqa: E731
-        compare(
-            f"whole batches; theirs {name}", lambda: next(stream), theirs, rounds=arguments.rounds
-        )
+        ours, theirs = [], []
+        for _ in range(4):
+            ours.append(in_a_process("ours", folder, arguments))
+            if arguments.training_code:
+                theirs.append(in_a_process("theirs", where, arguments))
+        line = f"{f'whole batches; theirs {name}':44s} {statistics.median(ours):8.0f}"
+        if theirs:
+            ratio = statistics.median(us / them for us, them in zip(ours, theirs, strict=True))
+            line += f" {statistics.median(theirs):8.0f} {ratio:6.2f}"
+        print(line, flush=True)
     cores = len(os.sched_getaffinity(0))
-    source = examples([rows], features=features)
-    alone = rate_of(host_batches(source, batch=8, threads=0))
-    threads = rate_of(host_batches(source, batch=8, threads=cores))
-    workers = rate_of(host_batches(source, batch=8, workers=cores))
+    alone = rate_of(host_batches(prepared_clips(folder), batch=8, threads=0))
+    threads = rate_of(host_batches(prepared_clips(folder), batch=8, threads=cores))
+    workers = rate_of(host_batches(prepared_clips(folder), batch=8, workers=cores))
     print(f"  ours on {cores} cores, as a multiple of one: {threads / alone:.2f} in threads,")
     print(f"  {workers / alone:.2f} in worker processes, batches carried over to the main one")
 
 
-def rate_of(stream: Iterator[Any], *, batches: int = 40) -> float:
+def in_a_process(side: str, folder: pathlib.Path, arguments: argparse.Namespace) -> float:
+    """Clips a second of one loader in a process of its own, as in training."""
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
+    if arguments.training_code:
+        command += ["--training-code", str(arguments.training_code)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def one_side(arguments: argparse.Namespace) -> float:
+    """Clips a second of `--side` on what lies in `--folder`."""
+    if arguments.side == "ours":
+        return rate_of(host_batches(prepared_clips(arguments.folder), batch=1, threads=0))
+    import data_peers as peers
+
+    files = sorted(arguments.folder.glob("*.flac"))
+    loader = peers.training_loader(arguments.training_code, files)
+    return rate_of(map(loader, itertools.cycle(range(len(files)))))
+
+
+def prepared_clips(folder: pathlib.Path) -> Examples:
+    rows = open_prepared(folder / "prepared" / "clips").rows("train")
+    return examples([rows], features=(Wave(), LogMel(frames=1024), AudioMAEInput()))
+
+
+def rate_of(stream: Iterator[Any], *, batches: int = 64) -> float:
     """Batches a second, once the stream is under way."""
     for _ in range(8):
         next(stream)
