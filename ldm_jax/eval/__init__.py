@@ -1,0 +1,1 @@
+"""Figures that papers print, and the listening tests beside them."""

@@ -1,0 +1,1 @@
+"""Listening tests: a page for raters (`make`), and what their answers say (`analyse`)."""
