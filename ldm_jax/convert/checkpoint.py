@@ -13,12 +13,14 @@ from flax import traverse_util
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP
+from ldm_jax.models.cnn14 import Cnn14
 from ldm_jax.models.gpt2 import GPT2
 from ldm_jax.models.phoneme_encoder import PhonemeEncoder
 from ldm_jax.models.t5 import T5Encoder
 from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
+from ldm_jax.models.vggish import VGGish
 from ldm_jax.models.vocoder import HiFiGAN
 
 # The published noise schedule; every AudioLDM 2 checkpoint has it, also those whose layout does not say so.
@@ -114,4 +116,6 @@ _EXAMPLES = {
     PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),
     GPT2: lambda m, *_: (jnp.zeros((1, 4, m.n_embd)),),
     AudioMAE: lambda m, *_: (jnp.zeros((1, *m.img_size)),),
+    VGGish: lambda m, *_: (jnp.zeros((1, m.frames, m.mels)),),
+    Cnn14: lambda m, *_: (jnp.zeros((1, m.min_frames, m.num_mels)),),
 }

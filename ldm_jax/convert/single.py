@@ -1,4 +1,4 @@
-"""One network's published weights alone: AudioMAE, CLAP, FLAN-T5, GPT-2, VITS, VAE, vocoder, UNet."""
+"""One network's published weights alone: of AudioLDM 2 or of those that evaluation hears with."""
 
 import json
 import pathlib
@@ -8,12 +8,24 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from ldm_jax.convert import audiomae, clap, gpt2, phoneme_encoder, t5, unet, vae, vocoder
+from ldm_jax.convert import (
+    audiomae,
+    clap,
+    cnn14,
+    gpt2,
+    phoneme_encoder,
+    t5,
+    unet,
+    vae,
+    vggish,
+    vocoder,
+)
 from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, abstract_params
 from ldm_jax.convert.files import open_tensors
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import Table, convert
+from ldm_jax.models.vggish import VGGish
 
 Reader = Callable[[Mapping[str, np.ndarray], dict[str, Any] | None], tuple[nn.Module, Table]]
 
@@ -40,6 +52,8 @@ READERS: dict[str, Reader] = {
         audiomae.OFFICIAL,
     ),
     "clap": _clap,
+    "cnn14": lambda tensors, _: (cnn14.network_of(tensors), cnn14.OFFICIAL),
+    "vggish": lambda *_: (VGGish(), vggish.TORCHVGGISH),
     "t5": lambda _, config: (t5.from_config(_needs("t5", config)), t5.TRANSFORMERS),
     "gpt2": lambda _, config: (gpt2.from_config(_needs("gpt2", config)), gpt2.TRANSFORMERS),
     "phoneme_encoder": lambda _, config: (

@@ -91,13 +91,13 @@ def fewer_products(
     tiled = [x[:, i // TILE : i // TILE + inputs - 1, i % TILE] for i in range(points)]
     tiled = [
         d.reshape(batch, (inputs - 1) * step, *space, features)
-        for d in _combine(from_inputs, tiled)
+        for d in combine(from_inputs, tiled)
     ]
 
     missing = parts * part - kernel.shape[0]
     kernel = jnp.pad(kernel, [(0, missing)] + [(0, 0)] * (kernel.ndim - 1))
     kernel = kernel.reshape(parts, part, *kernel.shape[1:])
-    filters = _combine(to_products, [kernel[:, i] for i in range(part)])
+    filters = combine(to_products, [kernel[:, i] for i in range(part)])
 
     few = len(space) == 1 and parts == 1 and math.prod(kernel.shape[2:-1]) <= _MAX_PRODUCTS_AS_ROWS
     one_point = _rows if few else _plain
@@ -105,7 +105,7 @@ def fewer_products(
         one_point(d, g, padding=[(0, 0), *padding[1:]], dilation=dilation)
         for d, g in zip(tiled, filters, strict=True)
     ]
-    outputs = [y.reshape(batch, tiles, step, *y.shape[2:]) for y in _combine(to_outputs, products)]
+    outputs = [y.reshape(batch, tiles, step, *y.shape[2:]) for y in combine(to_outputs, products)]
     out = jnp.stack(outputs, axis=2)
     return out.reshape(batch, tiles * TILE * step, *out.shape[4:])[:, :length]
 
@@ -155,7 +155,7 @@ def short_filter(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
     return evaluation(outputs).T, evaluation(taps) / np.c_[denominators], np.stack(rows)
 
 
-def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+def combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
     """The product, in sums that are written out: they fuse, and zeros cost nothing."""
     weighted = ([float(w) * x for w, x in zip(row, parts, strict=True) if w] for row in matrix)
     return [functools.reduce(operator.add, terms) for terms in weighted]

@@ -34,12 +34,14 @@ class Files:
         audio: files that sound, also such that libsndfile does not read.
         other: tables, texts and archives.
         omissions: what the walk could not enter or take.
+        unknown: all files with other suffixes.
     """
 
     root: pathlib.Path
     audio: tuple[str, ...]
     other: tuple[str, ...]
     omissions: tuple[Omission, ...]
+    unknown: tuple[str, ...]
     _stems: Mapping[str, int | tuple[int, ...]]
 
     def path(self, index: int) -> str:
@@ -159,13 +161,15 @@ def unreadable(path: str) -> str | None:
 def _files(
     root: pathlib.Path, paths: Iterator[str] | list[str], omissions: list[Omission]
 ) -> Files:
-    audio, other = [], []
+    audio, other, unknown = [], [], []
     for path in paths:
         suffix = suffix_of(path)
         if suffix in _ORDER:
             audio.append(path)
         elif suffix in OTHER:
             other.append(path)
+        else:
+            unknown.append(path)
     stems: dict[str, int | tuple[int, ...]] = {}
     for index, path in enumerate(audio):
         key = _key(stem_of(path.rpartition("/")[2]))
@@ -174,7 +178,7 @@ def _files(
             stems[key] = index
         else:  # short: few files share a name
             stems[key] = (*((seen,) if isinstance(seen, int) else seen), index)
-    return Files(root, tuple(audio), tuple(other), tuple(omissions), stems)
+    return Files(root, tuple(audio), tuple(other), tuple(omissions), tuple(unknown), stems)
 
 
 def _walk(root: str, omissions: list[Omission]) -> Iterator[str]:

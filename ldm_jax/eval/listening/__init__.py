@@ -1,1 +1,4 @@
-"""Listening tests: a page for raters (`make`), and what their answers say (`analyse`)."""
+"""Listening tests: a page that raters open, and what their answers say.
+
+`python -m ldm_jax.eval.listening make` and `... analyse`; docs/listening.md tells the whole way.
+"""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-Rows = Mapping[str, Float[np.ndarray, "rows dim"]]
+Rows = Mapping[str, Float[np.ndarray, "_ _"]]  # (rows, width); rows differ from clip to clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,7 @@ class State:
         for mine, theirs in ((self.generated, other.generated), (self.reference, other.reference)):
             if twice := sorted(mine.keys() & theirs.keys()):
                 raise ValueError(f"clip {twice[0]!r} is in both states")
-        return State(
-            {**self.generated, **other.generated}, {**self.reference, **other.reference}
-        )
+        return State({**self.generated, **other.generated}, {**self.reference, **other.reference})
 
     @property
     def pairs(self) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ class Report:
         problems: files that were dropped or that needed a rule, sorted by file.
         versions: of this library and of what computed.
         generation: settings of the clips where they were drawn for this report (steps, sampler, guidance scale).
+        skipped: figures of the preset that were not computed, by name, and why.
     """
 
     system: str
@@ -75,3 +76,4 @@ class Report:
     problems: tuple[Problem, ...]
     versions: Mapping[str, str]
     generation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)

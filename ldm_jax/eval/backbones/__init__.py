@@ -1,0 +1,1 @@
+"""Backbones: the frozen networks that turn clips and texts into the features of metrics."""

@@ -1,0 +1,124 @@
+"""From the name of a backbone to the network with its weights."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+from flax import traverse_util
+
+from ldm_jax.convert import single
+from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.load import load
+from ldm_jax.convert.native import describe
+from ldm_jax.eval import weights
+from ldm_jax.eval.backbones.backbone import Backbone, Kind
+from ldm_jax.text.tokenizers import TextTokenizer, load_tokenizer
+
+KINDS: Mapping[str, Kind] = {
+    "vggish": "vggish",
+    "cnn14_8k": "cnn14",
+    "cnn14_16k": "cnn14",
+    "cnn14_32k": "cnn14",
+    "passt": "passt",
+    "clap": "clap",
+    "audiomae": "audiomae",
+}
+OWN = ("clap", "audiomae")  # networks of this library, which have no published file
+RATES = {
+    "vggish": 16_000,
+    "cnn14_8k": 8_000,
+    "cnn14_16k": 16_000,
+    "cnn14_32k": 32_000,
+    "passt": 32_000,
+    "clap": 48_000,
+    "audiomae": 16_000,
+}
+
+
+def open_backbone(
+    name: str,
+    path: str | pathlib.Path | None = None,
+    *,
+    folder: pathlib.Path | None = None,
+    tokenizer: pathlib.Path | None = None,
+) -> Backbone:
+    """A backbone by its name, such as "vggish", "cnn14_16k", "passt", "clap:630k-audioset-best" or "audiomae".
+
+    Args:
+        name: what it is; behind a colon, which of several.
+        path: its weights: a published file, a folder of the Hub's layout, or a system of this library of which its
+            CLAP or AudioMAE is taken; None looks where `weights.find` looks.
+        folder: where `weights.find` looks first.
+        tokenizer: RoBERTa's tokeniser files, where a CLAP has none beside it.
+
+    Raises:
+        ValueError: an unknown name.
+        CheckpointError, ConversionError: nothing found, or something else.
+    """
+    family = name.partition(":")[0]
+    if family not in KINDS:
+        raise ValueError(f"unknown backbone {name!r}; there are {', '.join(KINDS)}")
+    kind = KINDS[family]
+    found = pathlib.Path(path) if path is not None else weights.find(name, folder=folder)
+    checkpoint = _load(found, kind)
+    module = checkpoint.networks[kind]
+    whole = len(checkpoint.networks) > 1 or found.is_dir()
+    params = checkpoint.params[kind]
+    return Backbone(
+        name=name,
+        kind=kind,
+        module=module,
+        params=params,
+        sample_rate=RATES[family],
+        source=str(found),
+        sha256=params_hash(module, params) if whole else _file_hash(found),
+        tokenizer=_tokenizer(checkpoint, found, tokenizer, folder) if kind == "clap" else None,
+    )
+
+
+def _load(path: pathlib.Path, kind: Kind) -> Checkpoint:
+    if kind in ("clap", "audiomae") and path.is_dir():
+        if (path / "model.json").exists() or (path / "model_index.json").exists():
+            system = load(path)
+            if kind not in system.networks:
+                raise ValueError(f"{path} has no {kind}; it has {', '.join(system.networks)}")
+            return system
+    return single.load(path, kind)
+
+
+def _tokenizer(
+    checkpoint: Checkpoint,
+    path: pathlib.Path,
+    given: pathlib.Path | None,
+    folder: pathlib.Path | None,
+) -> TextTokenizer | None:
+    """Of a CLAP: the one given, that of its system or folder, or RoBERTa's where `weights` finds it; else None."""
+    if given is not None:
+        return load_tokenizer(given)
+    if "clap" in checkpoint.tokenizers:
+        return load_tokenizer(checkpoint.tokenizers["clap"])
+    beside = path if path.is_dir() else path.parent
+    if any((beside / file).exists() for file in ("tokenizer.json", "merges.txt")):
+        return load_tokenizer(beside)
+    there = weights.find_tokenizer(folder=folder)
+    return None if there is None else load_tokenizer(there)
+
+
+def params_hash(module: nn.Module, params: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of a network's hyper-parameters and of its parameters by path, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(describe(module), sort_keys=True).encode())
+    flat: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
+    for path, value in sorted(flat.items()):
+        x = np.asarray(value)
+        digest.update(f"\n{path} {x.dtype} {x.shape}\n".encode())
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _file_hash(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
