@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/frechet.py [--clips 1000] [--width 2048] [--skip-sqrtm]
 
 Features are rectified Gaussian noise, one vector a clip, as PANNs' are. "theirs" is mean, covariance, sqrtm and traces
-as audioldm_eval, frechet-audio-distance and pytorch-fid have them; sqrtm takes about a minute at width 2048.
+as audioldm_eval, frechet-audio-distance and pytorch-fid have them; sqrtm takes 15 s to a minute at width 2048,
+depending on the version of SciPy.
 Run it alone: the times are of all cores.
 """
 

@@ -31,9 +31,9 @@ def mel_scale(hz: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 @functools.cache
 def mel_triangles(
-    *, bins: int, fft_size: int, sample_rate: int, low_hz: float
+    *, bins: int, fft_size: int, sample_rate: int, low_hz: float, high_hz: float | None = None
 ) -> Float[np.ndarray, "frequencies bins"]:
-    """Triangles of height 1, spaced evenly in mel from `low_hz` to the Nyquist frequency.
+    """Triangles of height 1, spaced evenly in mel from `low_hz` to `high_hz`, or to the Nyquist frequency.
 
     Their slopes are straight in mel, not in hertz. With AudioMAE's settings the lowest are narrower
     than the spacing of the FFT, and one of the 128 holds no point of it: always ln(1.19e-7).
@@ -41,7 +41,7 @@ def mel_triangles(
     Returns:
         float64, not to be written to.
     """
-    low, high = mel_scale(np.asarray([low_hz, sample_rate / 2]))
+    low, high = mel_scale(np.asarray([low_hz, sample_rate / 2 if high_hz is None else high_hz]))
     edges = np.linspace(low, high, bins + 2)
     points = mel_scale(np.arange(fft_size // 2 + 1) * sample_rate / fft_size)[:, None]
     rising = (points - edges[:-2]) / (edges[1:-1] - edges[:-2])

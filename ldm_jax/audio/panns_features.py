@@ -92,9 +92,7 @@ def panns_log_mel(
             mel = power @ jnp.asarray(settings.bank, power.dtype)
         return 10 * jnp.log10(jnp.maximum(mel, _FLOOR))
     bank = _pieces(settings, wave.dtype)
-    clips = frames(
-        padded.reshape(-1, padded.shape[-1]), length=settings.n_fft, hop=settings.hop
-    )
+    clips = frames(padded.reshape(-1, padded.shape[-1]), length=settings.n_fft, hop=settings.hop)
     mel = stacked([band_energies(clip, bank, power=2, n_fft=settings.n_fft) for clip in clips])
     np.maximum(mel, _FLOOR, out=mel)
     np.log(mel, out=mel)  # float32's log10 is many times slower

@@ -5,11 +5,10 @@ Evaluation tools use it, and a figure depends on the resampler; to resample for 
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-
-_BLOCK = 1 << 22  # numbers in the gathered frames, 32 MiB
+from jaxtyping import Float, Int
 
 
 def sinc_resample(
@@ -46,29 +45,50 @@ def sinc_resample(
     step, phases = rate // common, target // common
     if step == phases:
         return wave
-    kernel = _kernel(step, phases, width, rolloff, beta, np.dtype(precision)).astype(wave.dtype)
-    before = (kernel.shape[0] - step) // 2
-    count = len(wave) // step + 1
-    padded = np.pad(wave, (before, before + step))
-    strides = (step * padded.strides[0], padded.strides[0])
-    parts = np.lib.stride_tricks.as_strided(
-        padded, (count, kernel.shape[0]), strides, writeable=False
-    )
-    rows = max(1, _BLOCK // kernel.shape[0])
-    out = np.concatenate([parts[i : i + rows] @ kernel for i in range(0, count, rows)])
+    reach = math.ceil(width * step / (min(step, phases) * rolloff))
+    design = _Design(step, phases, reach, width, rolloff, beta, np.dtype(precision))
+    first, kernel = _kernel(design)
+    kernel = kernel.astype(wave.dtype)
+    parts = np.lib.stride_tricks.sliding_window_view(np.pad(wave, (reach, reach + step)), 2 * reach)
+    out = np.empty((len(wave) // step + 1, phases), wave.dtype)
+    for phase in range(phases):
+        np.matmul(parts[first[phase] :: step][: len(out)], kernel[phase], out=out[:, phase])
     return out.reshape(-1)[: -(-target * len(wave) // rate)]
 
 
-@functools.lru_cache(maxsize=32)
+class _Design(NamedTuple):
+    """A filter for each of `phases` outputs, which recur every `step` inputs and reach over `reach` to either side."""
+
+    step: int
+    phases: int
+    reach: int
+    width: int
+    rolloff: float
+    beta: float | None
+    dtype: np.dtype
+
+
+@functools.lru_cache(maxsize=8)
 def _kernel(
-    step: int, phases: int, width: int, rolloff: float, beta: float | None, dtype: np.dtype
-) -> Float[np.ndarray, "taps phases"]:
+    design: _Design,
+) -> tuple[Int[np.ndarray, " phases"], Float[np.ndarray, "phases taps"]]:
+    """(where each filter begins in a padded wave, its weights where they are not zero)."""
+    phase = np.arange(design.phases)
+    first = -(-phase * design.step // design.phases)
+    place = first[:, None] + np.arange(-design.reach, design.reach)
+    return first, _weights(design, place, phase[:, None])
+
+
+def _weights(
+    design: _Design, place: Int[np.ndarray, "#a #b"], phase: Int[np.ndarray, "#a #b"]
+) -> Float[np.ndarray, "a b"]:
+    """What the input at `place` adds to the output of `phase`."""
+    step, phases, _, width, rolloff, beta, dtype = design
     cutoff = min(step, phases) * rolloff
-    reach = math.ceil(width * step / cutoff)
-    place = np.arange(-reach, reach + step, dtype=dtype)[:, None] / dtype.type(step)
+    before = place.astype(dtype) / dtype.type(step)
     # torchaudio divides whole numbers here, which gives float32 whatever the rest is made in.
-    phase = np.arange(0, -phases, -1, dtype=np.float32)[None] / np.float32(phases)
-    t = np.clip((phase + place) * dtype.type(cutoff), -width, width).astype(dtype)
+    after = -phase.astype(np.float32) / np.float32(phases)
+    t = np.clip((after + before) * dtype.type(cutoff), -width, width).astype(dtype)
     if beta is None:
         window = np.cos(t * dtype.type(np.pi) / width / 2) ** 2
     else:

@@ -15,6 +15,7 @@ from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.cnn14 import Cnn14
 from ldm_jax.models.gpt2 import GPT2
+from ldm_jax.models.passt import PaSST
 from ldm_jax.models.phoneme_encoder import PhonemeEncoder
 from ldm_jax.models.t5 import T5Encoder
 from ldm_jax.models.translator import Translator
@@ -116,6 +117,7 @@ _EXAMPLES = {
     PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),
     GPT2: lambda m, *_: (jnp.zeros((1, 4, m.n_embd)),),
     AudioMAE: lambda m, *_: (jnp.zeros((1, *m.img_size)),),
+    PaSST: lambda m, *_: (jnp.zeros((1, m.patch_size, m.mels)),),
     VGGish: lambda m, *_: (jnp.zeros((1, m.frames, m.mels)),),
     Cnn14: lambda m, *_: (jnp.zeros((1, m.min_frames, m.num_mels)),),
 }

@@ -10,6 +10,7 @@ import numpy as np
 
 from ldm_jax.audio.panns_features import PANNS
 from ldm_jax.convert.rules import CONV2D, LINEAR, ConversionError, Rule, Table
+from ldm_jax.models.cnn14 import Cnn14
 
 _FILTERS = "logmel_extractor.melW"
 
@@ -38,6 +39,25 @@ OFFICIAL = Table(
     ),
     aliases=(("module.{name:any}", "{name}"),),  # saved from within DataParallel
 )
+
+
+def network_of(tensors: Mapping[str, np.ndarray]) -> Cnn14:
+    """The network that a file holds, told by its shapes.
+
+    Raises:
+        ConversionError: none of this kind.
+    """
+    shapes = {name.removeprefix("module."): tuple(tensors[name].shape) for name in tensors}
+    features, name = [], "conv_block1.conv1.weight"
+    while name in shapes:
+        features.append(shapes[name][0])
+        name = f"conv_block{len(features) + 1}.conv1.weight"
+    for needed in ("conv_block1.conv1.weight", "bn0.weight", "fc_audioset.weight"):
+        if needed not in shapes:
+            raise ConversionError(f"these are not the weights of a Cnn14: no {needed}")
+    sample_rate(tensors)
+    classes, bands = shapes["fc_audioset.weight"][0], shapes["bn0.weight"][0]
+    return Cnn14(num_classes=classes, num_mels=bands, features=tuple(features))
 
 
 def sample_rate(tensors: Mapping[str, np.ndarray]) -> int | None:

@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return ["sequence", [_plain(one) for one in value]]
     if value is None or isinstance(value, bool | int | float | str):
-        return [type(value).__name__, repr(value)]
+        return repr(value)
     raise TypeError(f"{type(value).__name__} cannot be part of a cache's key: {str(value)[:60]}")
 
 

@@ -23,15 +23,45 @@ def parser() -> argparse.ArgumentParser:
         usage=MODES.rstrip(),
     )
     add = made.add_argument
-    add("inputs", nargs="*", metavar="FOLDER", help="folders of clips, or manifests (CSV, TSV, JSON, JSON lines)")
-    add("--compare", nargs="+", metavar="SYSTEM", help="folders or reports, each as PATH or NAME=PATH")
+    add(
+        "inputs",
+        nargs="*",
+        metavar="FOLDER",
+        help="folders of clips, or manifests (CSV, TSV, JSON, JSON lines)",
+    )
+    add(
+        "--compare",
+        nargs="+",
+        metavar="SYSTEM",
+        help="folders or reports, each as PATH or NAME=PATH",
+    )
     add("--reference", type=pathlib.Path, help="what the systems of --compare are held against")
-    add("--captions", type=pathlib.Path, metavar="TABLE", help="what the clips should sound like, by name")
-    add("--preset", default="ldm_jax", help="whose rules are followed (default: %(default)s); --presets lists them")
+    add(
+        "--captions",
+        type=pathlib.Path,
+        metavar="TABLE",
+        help="what the clips should sound like, by name",
+    )
+    add(
+        "--preset",
+        default="ldm_jax",
+        help="whose rules are followed (default: %(default)s); --presets lists them",
+    )
     add("--presets", action="store_true", help="lists the presets and what they measure")
-    add("--metrics", nargs="+", metavar="NAME", help="only these figures: names of --presets, or their beginnings")
+    add(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="only these figures: names of --presets, or their beginnings",
+    )
     add("--name", help="of the system, in tables (default: the folder)")
-    add("-o", "--output", type=pathlib.Path, metavar="FOLDER", help="where report.json, .csv, .md and pictures go")
+    add(
+        "-o",
+        "--output",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="where report.json, .csv, .md and pictures go",
+    )
     _add_networks(made.add_argument_group("networks"))
     _add_running(made.add_argument_group("running"))
     _add_drawing(made.add_argument_group("drawing clips of a checkpoint"))
@@ -44,16 +74,31 @@ def _add_networks(group: argparse._ArgumentGroup) -> None:
         help="where published weights lie; without it the caches of this library and of the peers' tools are searched")  # fmt: skip
     add("--backbone", nargs="+", default=[], metavar="NAME=PATH",
         help="a network's file or folder, such as vggish=FILE or clap=FOLDER (a system of this library does)")  # fmt: skip
-    add("--tokenizer", type=pathlib.Path, metavar="FOLDER", help="RoBERTa's, for a CLAP without its own")
+    add(
+        "--tokenizer",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="RoBERTa's, for a CLAP without its own",
+    )
     add("--recogniser", metavar="FOLDER", help="a CTranslate2 Whisper model, for word error rates")
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--batch-size", type=int, default=8, help="rows at a time on each device (default: %(default)s)")
+    add(
+        "--batch-size",
+        type=int,
+        default=8,
+        help="rows at a time on each device (default: %(default)s)",
+    )
     add("--intervals", type=int, default=200, metavar="DRAWS",
         help="bootstrap draws for the 95%% intervals; 0 for none (default: %(default)s)")  # fmt: skip
-    add("--cache", type=pathlib.Path, metavar="FOLDER", help="of features (default: ~/.cache/ldm_jax/eval/features)")
+    add(
+        "--cache",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="of features (default: ~/.cache/ldm_jax/eval/features)",
+    )
     add("--no-cache", action="store_true", help="computes all features again and keeps none")
 
 
@@ -62,10 +107,26 @@ def _add_drawing(group: argparse._ArgumentGroup) -> None:
     add("--checkpoint", help="a folder, an official .pth file, or a Hub id")
     add("--steps", type=int, nargs="+", default=[default.steps], help="default: %(default)s")
     add("--sampler", nargs="+", default=[default.sampler], help="default: %(default)s")
-    add("--guidance-scale", type=float, nargs="+", default=[default.guidance_scale], help="default: %(default)s")
-    add("--seconds", type=float, default=default.seconds, help="length of the clips (default: %(default)s)")
+    add(
+        "--guidance-scale",
+        type=float,
+        nargs="+",
+        default=[default.guidance_scale],
+        help="default: %(default)s",
+    )
+    add(
+        "--seconds",
+        type=float,
+        default=default.seconds,
+        help="length of the clips (default: %(default)s)",
+    )
     add("--eta", type=float, help="noise of DDIM, 0 to 1 (default: the generation preset's)")
-    add("--candidates", type=int, default=default.candidates, help="clips drawn a caption (default: %(default)s)")
+    add(
+        "--candidates",
+        type=int,
+        default=default.candidates,
+        help="clips drawn a caption (default: %(default)s)",
+    )
     add("--seed", type=int, default=default.seed, help="default: %(default)s")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="compute type of drawing")
     add("--generation-preset", choices=("official", "diffusers"), help="see sample.py --preset")

@@ -96,9 +96,7 @@ def draw(
         for clip in share([clip for clip in clips if clip.captions])
     ]
     waiting = [job for job in jobs if not _is_there(job, model.description)]
-    with tqdm(
-        total=len(waiting), unit="clip", desc=title(generation), disable=not progress
-    ) as bar:
+    with tqdm(total=len(waiting), unit="clip", desc=title(generation), disable=not progress) as bar:
         for part in Job.batches(waiting, batch):
             made = model.generate(**request_of(part, size=min(batch, len(waiting))))
             for row, job in enumerate(part):

@@ -25,9 +25,7 @@ def gathered(value: T) -> list[T]:
     padded = np.zeros(int(sizes.max()), np.uint8)
     padded[: len(mine)] = mine
     everyone: Any = multihost_utils.process_allgather(padded)
-    return [
-        pickle.loads(row[:size].tobytes()) for row, size in zip(everyone, sizes, strict=True)
-    ]
+    return [pickle.loads(row[:size].tobytes()) for row, size in zip(everyone, sizes, strict=True)]
 
 
 def first() -> bool:

@@ -7,7 +7,7 @@ those of faster-whisper, from a folder, and loads nothing from elsewhere.
 import dataclasses
 import functools
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,7 @@ _N_FFT, _HOP = 400, 160
 _MOST_TOKENS = 448
 
 
+@runtime_checkable
 class Recogniser(Protocol):
     """A function from speech to text."""
 

@@ -60,14 +60,18 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.checkpoint is not None and arguments.compare:
         raise ValueError("give either --checkpoint or --compare")
     if arguments.compare and given:
-        raise ValueError("--compare takes all systems behind it, and their references by --reference")
+        raise ValueError(
+            "--compare takes all systems behind it, and their references by --reference"
+        )
     if arguments.checkpoint is not None:
         if given > 1:
             raise ValueError("with --checkpoint give at most one folder, the references")
         if arguments.output is None:
             raise ValueError("--checkpoint needs --output FOLDER, where its clips go")
         if not given and arguments.captions is None:
-            raise ValueError("--checkpoint needs captions: a folder of references with captions, or --captions TABLE")
+            raise ValueError(
+                "--checkpoint needs captions: a folder of references with captions, or --captions TABLE"
+            )
     elif not arguments.compare and given not in (1, 2):
         raise ValueError("give a folder of generated clips, and one of references; see --help")
     if not 1 <= arguments.batch_size <= 1024:
@@ -90,9 +94,7 @@ def _of_systems(arguments: argparse.Namespace, preset: Preset) -> list[Report]:
             reports.append(dataclasses.replace(read_report(system.path), system=system.name))
             continue
         generated = read_side(system.path, captions=arguments.captions)
-        reports.append(
-            _evaluated(generated, reference, arguments, preset, system.name, backbones)
-        )
+        reports.append(_evaluated(generated, reference, arguments, preset, system.name, backbones))
     return reports
 
 
@@ -168,7 +170,9 @@ def _backbones(arguments: argparse.Namespace, preset: Preset) -> dict[str, Backb
     needed = dict.fromkeys(name for one in preset.measurements for name in one.backbones)
     if strangers := [name for name in given if name not in needed]:
         names = ", ".join(needed)
-        raise ValueError(f"the preset {preset.name} has no backbone {strangers[0]!r}; it has {names}")
+        raise ValueError(
+            f"the preset {preset.name} has no backbone {strangers[0]!r}; it has {names}"
+        )
     return {
         name: open_backbone(
             name, given.get(name), folder=arguments.weights, tokenizer=arguments.tokenizer

@@ -27,7 +27,9 @@ def caption_vectors(
         ValueError: the network came without a tokeniser.
     """
     if clap.tokenizer is None:
-        raise ValueError(f"{clap.source} has no tokeniser beside it, so that captions cannot be read")
+        raise ValueError(
+            f"{clap.source} has no tokeniser beside it, so that captions cannot be read"
+        )
     texts = sorted(set(captions.values()))
     mine = share(texts)
     found: dict[str, np.ndarray] = {}

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ldm_jax.models.layers import Dtype, upcast
-from ldm_jax.models.prepared_filters import convolve
 from ldm_jax.models.prepared_layers import (
     Affine,
     BatchNorm,
@@ -20,6 +19,7 @@ from ldm_jax.models.prepared_layers import (
     Dense,
     affine,
     at_least_two,
+    convolved,
     prepared_conv,
 )
 
@@ -133,16 +133,17 @@ class Cnn14(nn.Module):
                 f"{self.min_frames} frames, so pad shorter clips with silence"
             )
         prepared = self.prepare() if prepared is None else prepared
-        gain, shift = prepared.norm
+        gain, shift = (values[None, None, :] for values in prepared.norm)
         x = (upcast(log_mel) * gain + shift).astype(self.dtype)
         x = _cut(x[..., None], lengths)
         for i, block in enumerate(prepared.blocks):
-            for filters, added in block:
-                x = _cut(nn.relu(convolve(x, filters) + added), lengths)
+            for layer in block:
+                x = _cut(convolved(x, layer), lengths)
             if i < len(prepared.blocks) - 1:
                 x = _halved(x)
                 lengths = None if lengths is None else lengths // 2
                 x = _cut(x, lengths)
+        lengths = None if lengths is None else at_least_two(lengths)
         pooled = _pooled(at_least_two(upcast(x).mean(axis=2)), lengths)
         embedding = nn.relu(affine(pooled.astype(self.dtype), prepared.hidden))
         logits = affine(embedding, prepared.classes)
@@ -156,7 +157,7 @@ def _cut(
     """Zero from each row's end on, as the padding of a convolution is."""
     if lengths is None:
         return x
-    inside = jnp.arange(x.shape[1]) < lengths[:, None]
+    inside = jnp.arange(x.shape[1])[None, :] < lengths[:, None]
     return jnp.where(inside[:, :, None, None], x, 0)
 
 
@@ -164,9 +165,7 @@ def _halved(x: Float[Array, "batch time width c"]) -> Float[Array, "batch half_t
     """Means of 2 x 2; a last odd row or column is dropped."""
     time, width = (size // 2 * 2 for size in x.shape[1:3])
     x = x[:, :time, :width]
-    return 0.25 * (
-        (x[:, ::2, ::2] + x[:, ::2, 1::2]) + (x[:, 1::2, ::2] + x[:, 1::2, 1::2])
-    )
+    return 0.25 * ((x[:, ::2, ::2] + x[:, ::2, 1::2]) + (x[:, 1::2, ::2] + x[:, 1::2, 1::2]))
 
 
 def _pooled(
@@ -175,7 +174,7 @@ def _pooled(
     """The maximum over time, plus the mean."""
     if lengths is None:
         return x.max(axis=1) + _sum(x) / x.shape[1]
-    inside = (jnp.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    inside = (jnp.arange(x.shape[1])[None, :] < lengths[:, None])[:, :, None]
     top = jnp.where(inside, x, -jnp.inf).max(axis=1)
     return top + _sum(x) / lengths[:, None]  # beyond its end a row is zero already
 

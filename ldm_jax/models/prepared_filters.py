@@ -59,8 +59,14 @@ def convolve(
     x: Float[Array, "batch time width in"],
     filters: Float[Array, "time_points frequency_points in out"],
 ) -> Float[Array, "batch time width out"]:
-    """The convolution of `x`, with zeros around it, by what `prepare` made of a kernel for its width."""
+    """The convolution of `x`, with zeros around it, by what `prepare` made of a kernel for its width.
+
+    Raises:
+        ValueError: filters for a width of 2, but `x` has another.
+    """
     points = filters.shape[:2]
+    if points == (4, 3) and x.shape[2] != 2:
+        raise ValueError(f"filters prepared for a width of 2, but x is {x.shape}")
     if points == (3, 3):
         return jax.lax.conv_general_dilated(
             x, filters, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -5,14 +5,14 @@ A network collects them once, and computes with them as often as it is called.
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from ldm_jax.models.layers import Dtype, upcast
-from ldm_jax.models.prepared_filters import prepare
+from ldm_jax.models.prepared_filters import convolve, prepare
 
 _NORM_EPSILON = 1e-5
 
-Affine = tuple[Float[Array, "*weights"], Float[Array, " features"]]  # weights, and what is added
+Affine = tuple[Float[Array, "..."], Float[Array, "_"]]  # weights, and what is added
 
 
 class Dense(nn.Module):
@@ -61,22 +61,27 @@ class BatchNorm(nn.Module):
         return gain, parameter("bias", zeros) - gain * parameter("running_mean", zeros)
 
 
-def prepared_conv(
-    layer: Affine, *, width: int, dtype: Dtype, norm: Affine | None = None
-) -> Affine:
+def prepared_conv(layer: Affine, *, width: int, dtype: Dtype, norm: Affine | None = None) -> Affine:
     """(filters for an input of that width, what is added) of a convolution, with the batch norm behind it in them."""
     kernel, bias = (upcast(x) for x in layer)
     if norm is not None:
         gain, shift = norm
-        kernel, bias = kernel * gain, bias * gain + shift
+        kernel, bias = kernel * gain[None, None, None, :], bias * gain + shift
     return prepare(kernel.astype(dtype), width=width), bias.astype(dtype)
+
+
+def convolved(
+    x: Float[Array, "batch time width in"], layer: Affine
+) -> Float[Array, "batch time width out"]:
+    """Relu of a prepared convolution."""
+    return nn.relu(convolve(x, layer[0]) + layer[1][None, None, None, :])
 
 
 def affine(x: Float[Array, "batch in"], layer: Affine) -> Float[Array, "batch out"]:
     """`x @ kernel + bias`."""
-    return x @ layer[0] + layer[1]
+    return x @ layer[0] + layer[1][None, :]
 
 
-def at_least_two(x: Float[Array, "batch *rest"]) -> Float[Array, "batches *rest"]:
+def at_least_two(x: Shaped[Array, "batch *rest"]) -> Shaped[Array, "batches *rest"]:
     """A single row twice: a CPU would round it otherwise than among others, by the order of sums."""
     return jnp.concatenate([x, x]) if len(x) == 1 else x

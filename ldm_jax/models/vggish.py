@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldm_jax.models.layers import Dtype, upcast
-from ldm_jax.models.prepared_filters import convolve
 from ldm_jax.models.prepared_layers import (
     Affine,
     Conv,
     Dense,
     affine,
     at_least_two,
+    convolved,
     prepared_conv,
 )
 
@@ -98,8 +98,8 @@ class VGGish(nn.Module):
         prepared = self.prepare() if prepared is None else prepared
         x = examples[..., None].astype(self.dtype)
         for layers in prepared.stages:
-            for filters, bias in layers:
-                x = nn.relu(convolve(x, filters) + bias)
+            for layer in layers:
+                x = convolved(x, layer)
             x = _halved(x)
         x = at_least_two(x.reshape(len(x), -1))
         for layer in prepared.dense[:-1]:
@@ -126,5 +126,5 @@ def quantised(
         eigenvectors: E, "pproc.pca_eigen_vectors" of the published file.
         means: mu, "pproc.pca_means".
     """
-    turned = (embeddings - means) @ eigenvectors.T
+    turned = (embeddings - means[None, :]) @ eigenvectors.T
     return jnp.round((jnp.clip(turned, -2.0, 2.0) + 2.0) * (255.0 / 4.0))

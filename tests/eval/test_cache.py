@@ -23,6 +23,11 @@ class Loading:
     gain: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class OtherLoading(Loading):
+    pass
+
+
 def key_of(clip, loading=Loading(), network=("vggish", 96), weights=WEIGHTS):
     return feature_key(content=content_hash(clip), loading=loading, backbone=(network, weights))
 
@@ -112,6 +117,7 @@ def test_fingerprints_tell_all_apart():
         (("a", 1),),
         Loading(),
         Loading(rate=8000),
+        OtherLoading(),
         [("mapping",)],
         "mapping",
     ]

@@ -12,8 +12,12 @@ from ldm_jax.audio.clap_features import SAMPLES as CLAP_SAMPLES
 from ldm_jax.audio.clap_features import clap_features, clap_fusion_features
 from ldm_jax.audio.kaldi import audiomae_input
 from ldm_jax.audio.panns_features import MELS, PANNS, panns_log_mel
+from ldm_jax.audio.passt_features import HOP as PASST_HOP
+from ldm_jax.audio.passt_features import SAMPLES as PASST_SAMPLES
+from ldm_jax.audio.passt_features import passt_log_mel
 from ldm_jax.audio.vggish_features import vggish_examples
 from ldm_jax.eval.backbones.backbone import Inputs
+from ldm_jax.eval.backbones.windows import overlapping
 
 Wave = Float[np.ndarray, " samples"]
 Front = Callable[[Any, Wave, int], Inputs]
@@ -67,6 +71,21 @@ def _audiomae(module: Any, wave: Wave, _: int) -> Inputs:
     return {"log_mel": _narrow(audiomae_input(wave, frames=module.img_size[0]))[None]}
 
 
+def _passt(module: Any, wave: Wave, _: int) -> Inputs:
+    """The wave as it is; no row if it is shorter than a patch."""
+    shortest = (module.patch_size - 1) * PASST_HOP + 1
+    if len(wave) < shortest:
+        return {"log_mel": np.zeros((0, module.patch_size, module.mels), np.float32)}
+    return {"log_mel": _narrow(passt_log_mel(wave))[None]}
+
+
+def _passt_windows(module: Any, wave: Wave, rate: int) -> Inputs:
+    """10 s every 5 s; only a clip of at most 1.5 s has another shape, and then a single row."""
+    parts = overlapping(wave, window=PASST_SAMPLES, step=PASST_SAMPLES // 2)
+    rows = [_passt(module, part, rate)["log_mel"] for part in parts]
+    return {"log_mel": np.concatenate(rows)}
+
+
 def _narrow(x: Any) -> np.ndarray:
     return np.asarray(x, np.float32)
 
@@ -78,5 +97,7 @@ FRONTS: Mapping[tuple[str, str], Front] = {
     ("clap", "fusion"): _clap,
     ("clap", "centre"): _clap_centre,
     ("clap", "seconds"): _clap_seconds,
+    ("passt", "whole"): _passt,
+    ("passt", "windows"): _passt_windows,
     ("audiomae", "start"): _audiomae,
 }

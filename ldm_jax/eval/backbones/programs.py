@@ -13,13 +13,16 @@ from ldm_jax.eval.backbones.backbone import Backbone, Inputs
 from ldm_jax.parallel.mesh import data_mesh, place, replicated, rows
 from ldm_jax.parallel.program import program
 
+SMALL = 4  # a group of less than 1 / SMALL of a full one does not fill one up
+
 Function = Callable[[Any, Mapping[str, Any]], dict[str, jax.Array]]
 
 
 class Runner:
     """A backbone on every device of a mesh.
 
-    Rows run in groups of equal shapes, `batch` of them a device; the last group of a shape is filled up with copies.
+    Rows run in groups of equal shapes, `batch` of them a device; the last group of a shape is filled up with copies,
+    or runs one row a device where it is small, so that two programs a shape are compiled at most.
     """
 
     def __init__(self, backbone: Backbone, task: str, *, batch: int, mesh: Mesh | None = None):
@@ -39,14 +42,23 @@ class Runner:
 
     @property
     def size(self) -> int:
-        """Rows a call."""
+        """Rows of a full group."""
         return self._size
 
     def __call__(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Outputs by name, a row for each of the at most `size` rows of `inputs`."""
         count = len(next(iter(inputs.values())))
+        step = self._size if SMALL * count > self._size else self._mesh.size
+        parts = [
+            self._group({name: x[i : i + step] for name, x in inputs.items()}, step)
+            for i in range(0, count, step)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _group(self, inputs: Inputs, size: int) -> dict[str, np.ndarray]:
+        count = len(next(iter(inputs.values())))
         filled = {
-            name: np.concatenate([x, np.repeat(x[-1:], self._size - count, axis=0)])
+            name: np.concatenate([x, np.repeat(x[-1:], size - count, axis=0)])
             for name, x in inputs.items()
         }
         outputs = self._run(self._weights, place(filled, rows(self._mesh)))

@@ -51,8 +51,8 @@ def add_captions(found: ClipSet, files: Files, table: pathlib.Path) -> ClipSet:
     audiocaps = looks_like_audiocaps(table)
     by_path = {str(clip.path): clip for clip in found.clips}
     said: dict[str, Clip] = {}
-    called: dict[str, set[str]] = {}  # alias -> names of clips
-    alone: dict[str, Clip] = {}
+    called: dict[str, dict[str, None]] = {}  # alias -> names of clips
+    alone: dict[str, tuple[Clip, ...]] = {}
     problems = list(found.problems)
     rows, lost = 0, []
     for row in read_table(table):
@@ -67,10 +67,10 @@ def add_captions(found: ClipSet, files: Files, table: pathlib.Path) -> ClipSet:
             continue
         said[clip.name] = _with(said.get(clip.name), clip, line.known)
         for name in line.names:
-            called.setdefault(clip_name(name), set()).add(clip.name)
+            called.setdefault(clip_name(name), {})[clip.name] = None
         if line.identity:
             mine = dataclasses.replace(clip, name=line.identity, **line.known)
-            alone.setdefault(line.identity, mine)
+            alone.setdefault(line.identity, (mine,))
     if not said:
         first = lost[0] if lost else "no row that can be read"
         raise ValueError(f"{table} names no clip of {found.source}: it begins with {first}")
@@ -83,12 +83,11 @@ def add_captions(found: ClipSet, files: Files, table: pathlib.Path) -> ClipSet:
             problems.append(Problem(file=clip.name, why=why, dropped=False))
     clips = tuple(said.get(clip.name, clip) for clip in found.clips)
     names = {clip.name for clip in clips}
-    aliases = {
-        alias: dataclasses.replace(said[next(iter(meant))], name=alias)
+    shared = {
+        alias: tuple(dataclasses.replace(said[name], name=alias) for name in meant)
         for alias, meant in called.items()
-        if len(meant) == 1
     }
-    aliases = {name: clip for name, clip in (aliases | alone).items() if name not in names}
+    aliases = {name: meant for name, meant in (shared | alone).items() if name not in names}
     return dataclasses.replace(found, clips=clips, aliases=aliases, problems=by_file(problems))
 
 

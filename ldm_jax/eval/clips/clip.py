@@ -40,7 +40,7 @@ class ClipSet:
         source: the folder or manifest.
         clips: sorted by name.
         problems: files and lines that were left out, or taken by rule.
-        aliases: other names by which the other side may mean a clip, with the clip as it is called then.
+        aliases: other names by which the other side may mean a clip, with all clips that have it, so called.
         generation: settings that the records beside all clips agree on (steps, sampler and so on); {} where a
             clip has no record.
         reference: what a manifest pairs the clips with; None where it names no references.
@@ -49,7 +49,7 @@ class ClipSet:
     source: str
     clips: tuple[Clip, ...]
     problems: tuple[Problem, ...] = ()
-    aliases: Mapping[str, Clip] = dataclasses.field(default_factory=dict)
+    aliases: Mapping[str, tuple[Clip, ...]] = dataclasses.field(default_factory=dict)
     generation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reference: "ClipSet | None" = None
 

@@ -34,8 +34,7 @@ class Pairing:
 def pair(generated: ClipSet, reference: ClipSet, *, least: float = 0.0) -> Pairing:
     """Pairs by name, then by the aliases of either side.
 
-    What compares sets as wholes uses all clips. A reference that several clips mean by different aliases is there
-    once for each.
+    What compares sets as wholes uses all clips. A reference that several clips mean is there once for each.
 
     Args:
         generated: the clips that are judged.
@@ -45,15 +44,17 @@ def pair(generated: ClipSet, reference: ClipSet, *, least: float = 0.0) -> Pairi
     Raises:
         OSError: a file cannot be read.
     """
-    known = {clip.name: clip for clip in reference.clips}
+    known = {alias: clips[0] for alias, clips in reference.aliases.items() if len(clips) == 1}
+    known |= {clip.name: clip for clip in reference.clips}
     others: dict[pathlib.Path, list[str]] = collections.defaultdict(list)
-    for alias, clip in generated.aliases.items():
-        others[clip.path].append(alias)
+    for alias, clips in generated.aliases.items():
+        for clip in clips:
+            others[clip.path].append(alias)
     found: dict[str, Clip] = {}
     for clip in generated.clips:
         for name in (clip.name, *others[clip.path]):
-            if partner := known.get(name) or reference.aliases.get(name):
-                found[clip.name] = dataclasses.replace(partner, name=clip.name)
+            if name in known:
+                found[clip.name] = dataclasses.replace(known[name], name=clip.name)
                 break
     meant = {(clip.path, clip.start) for clip in found.values()}
     left = [clip for clip in reference.clips if (clip.path, clip.start) not in meant]

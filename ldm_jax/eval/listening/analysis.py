@@ -27,6 +27,8 @@ from ldm_jax.eval.listening.statistics import (
     z_scores,
 )
 
+MAX_FAILED = 0.25  # of the checks: with one of each kind, one may be failed
+
 
 def analyse(read: tuple[Sequence[Result], Sequence[str]], key: Key, rules: Rules) -> Analysis:
     """Leaves out whom the rules leave out, and computes the rest.
@@ -72,7 +74,7 @@ def analyse(read: tuple[Sequence[Result], Sequence[str]], key: Key, rules: Rules
 
 def _rater(one: Result, rules: Rules) -> Rater:
     failed = tuple(kind for kind, good in one.checks if not good)
-    limit = rules.max_failed if one.limit is None else one.limit
+    limit = next(each for each in (rules.max_failed, one.limit, MAX_FAILED) if each is not None)
     why = ""
     if one.checks and len(failed) / len(one.checks) > limit:
         kinds = collections.Counter(failed)

@@ -4,6 +4,10 @@ import math
 
 import numpy as np
 
+ATTEMPTS = (
+    20  # at an order without neighbours of one item; where there is one item alone, there is none
+)
+
 
 def latin_rows(
     *, items: int, systems: int, length: int, seed: int
@@ -44,13 +48,15 @@ def latin_rows(
 
 
 def _apart(item_of: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A random order in which equal neighbours are rare: of each that would be one, a later other is put between."""
+    """A random order in which no item follows itself, or nearly so where that is hard to find."""
     order = generator.permutation(len(item_of))
-    for at in range(1, len(order)):
-        if item_of[order[at]] != item_of[order[at - 1]]:
-            continue
-        for later in range(at + 1, len(order)):
-            if item_of[order[later]] != item_of[order[at - 1]]:
-                order[[at, later]] = order[[later, at]]
-                break
+    for _ in range(ATTEMPTS):
+        for at in range(1, len(order)):
+            before = item_of[order[at - 1]]
+            others = np.flatnonzero(item_of[order[at:]] != before)
+            if item_of[order[at]] == before and len(others):
+                order[[at, at + others[0]]] = order[[at + others[0], at]]
+        if (item_of[order[1:]] != item_of[order[:-1]]).all():
+            break
+        order = generator.permutation(len(item_of))
     return order

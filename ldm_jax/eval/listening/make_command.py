@@ -149,9 +149,10 @@ def _make_page(arguments: argparse.Namespace, items: Any) -> None:
     size = (write_folder if arguments.folder else write_page)(test, arguments.out)
     rows = test.page["rows"]
     length, minutes = max(map(len, rows)), math.ceil(test.minutes)
+    compared = f"{_counted(len(items), 'item')} of {_counted(len(test.key['systems']), 'system')}"
     print(
-        f"{arguments.out}: {len(items)} items of {len(test.key['systems'])} systems, {size / 1e6:.1f} MB\n"
-        f"  a rater hears {length} clips, checks included, in about {minutes} minute{'s' * (minutes > 1)}"
+        f"{arguments.out}: {compared}, {size / 1e6:.1f} MB\n"
+        f"  a rater hears {length} clips, checks included, in about {_counted(minutes, 'minute')}"
     )
     if len(rows) > 1:
         print(
@@ -165,6 +166,10 @@ def _make_page(arguments: argparse.Namespace, items: Any) -> None:
         print(
             "  the page is large: --folder keeps sounds beside it, --codec opus makes them smaller"
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _spare(key_path: pathlib.Path, test: str, overwrite: bool) -> None:

@@ -39,7 +39,7 @@ class Settings:
         loudness: LUFS.
         seconds: clips are cut there; None leaves them whole.
         listen: the part of a clip that must have been heard before it can be rated.
-        codec: "flac", or "opus" for an eighth of the size.
+        codec: "flac", or "opus" for half the size at 16 kHz and a fifth at 48 kHz.
         post: an address that gets each result as JSON, beside the rater's own copy.
         seed: of everything that is drawn.
     """

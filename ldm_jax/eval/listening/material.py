@@ -49,7 +49,7 @@ def gather(
         f"{name}: {one.file}: {one.why}"
         for name, side in sides.items()
         for one in side.problems
-        if one.dropped and captions is None
+        if one.dropped and one.file != str(captions)  # a table may speak of more than these clips
     ]
     found = {name: {clip.name: clip for clip in side.clips} for name, side in sides.items()}
     shared = _in_all(found)
@@ -63,7 +63,7 @@ def gather(
     for name, side in found.items():
         if alone := sorted(side.keys() - set(shared)):
             problems.append(
-                f"{name}: {len(alone)} clips are not in all systems and left out, such as {alone[0]!r}"
+                f"{name}: {len(alone)} of its clips, not in all systems, left out, such as {alone[0]!r}"
             )
     items = tuple(
         _item(name, {system: side[name] for system, side in found.items()}) for name in shared

@@ -9,14 +9,15 @@ class Rules:
 
     Attributes:
         partial: whether ratings of unfinished results count.
-        max_failed: share of the attention checks above which a rater is left out.
+        max_failed: share of the attention checks above which a rater is left out; None is a quarter, or what the
+            standard says where there is one.
         normalise: z-scores for each rater and question in place of ratings.
         draws: of the bootstrap.
         seed: of the bootstrap.
     """
 
     partial: bool = False
-    max_failed: float = 0.25
+    max_failed: float | None = None
     normalise: bool = False
     draws: int = 2000
     seed: int = 0

@@ -24,12 +24,16 @@ SUFFIXES = {"audio/flac": ".flac", "audio/ogg": ".ogg"}
 def write_page(test: ListeningTest, path: pathlib.Path) -> int:
     """Writes one HTML file with every sound in it; its bytes.
 
-    Sounds stand in it by number, in base64. Opus files are filled up with blanks to one length.
+    Sounds stand in it by number, in base64; those of an item are filled up with blanks to one length.
     """
     coded = [base64.b64encode(sound).decode() for sound in (*test.sounds, test.volume)]
-    if test.page["type"] == "audio/ogg":
-        longest = max(map(len, coded))
-        coded = [each.ljust(longest) for each in coded]
+    longest: dict[str, int] = {}
+    items = [clip.get("item", "") for clip in test.key["clips"]]
+    for item, each in zip(items, coded, strict=False):
+        longest[item] = max(longest.get(item, 0), len(each))
+    coded[: len(items)] = [
+        each.ljust(longest[item]) for item, each in zip(items, coded, strict=False)
+    ]
     names = [*map(str, range(len(test.sounds))), "volume"]
     sounds = "".join(
         f'<script type="text/plain" id="sound-{name}">{each}</script>\n'
@@ -76,6 +80,7 @@ def html(test: ListeningTest, *, sounds: str = "", folder: str = "") -> str:
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">',
+            '<link rel="icon" href="data:,">',
             f"<title>{text(test.page['title'])}</title><style>{style}</style></head><body>",
             body,
             f'<script type="application/json" id="test">{data}</script>\n',

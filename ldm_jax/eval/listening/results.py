@@ -150,7 +150,7 @@ def _result(found: Mapping[str, Any], key: Key, source: str) -> Result:
             before = whole.get(check.get("of"))
             checks.append((check["kind"], passed(check, given, before=before, scale=key.scale)))
     return Result(
-        rater=str(found.get("rater") or f"session {found['session']}"),
+        rater=" ".join(str(found.get("rater") or f"session {found['session']}").split())[:80],
         session=str(found["session"]),
         source=source,
         ratings=tuple(ratings),
@@ -206,8 +206,13 @@ def _one_each(results: Sequence[Result]) -> tuple[tuple[Result, ...], list[str]]
             problems.append(
                 f"{one.source} is left out: {before.source} is of the same rater {one.rater}, and was finished first"
             )
-    return tuple(raters.values()), problems
+    return tuple(sorted(raters.values(), key=_by_number)), problems
 
 
 def _order(one: Result) -> tuple[bool, str, str]:
     return one.rated < one.trials, one.finished or "9", one.source
+
+
+def _by_number(one: Result) -> tuple[bool, int, str]:
+    number = int(one.rater) if one.rater.isdecimal() else 0
+    return not one.rater.isdecimal(), number, one.rater

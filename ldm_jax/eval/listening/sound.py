@@ -20,7 +20,7 @@ Codec = Literal["flac", "opus"]
 PEAK = 10 ** (-1 / 20)  # -1 dBFS
 FADE_SECONDS = 0.02  # where a clip is cut
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-OPUS_LEVEL = 0.6  # of libsndfile, about 100 kbit/s a channel
+OPUS_LEVEL = 0.75  # of libsndfile, about 70 kbit/s a channel
 _COMMENT_BYTES = 12  # a FLAC file grows by these and the comment
 
 
@@ -102,8 +102,8 @@ def matched(
 def encode(sounds: Mapping[str, Sound], codec: Codec) -> dict[str, bytes]:
     """Files of the sounds that tell nothing else: no name, no tag, and as FLAC all of the same size.
 
-    FLAC keeps what the system made, with 16 bits and at its own rate. Opus takes an eighth of the space, has rates of
-    its own (others become 48 kHz), and sizes that depend on the sound.
+    FLAC keeps what the system made, with 16 bits and at its own rate. Opus is smaller, has rates of its own
+    (others become 48 kHz), and sizes that depend on the sound.
     """
     files = {name: _file(sound, codec) for name, sound in sounds.items()}
     if codec == "opus":

@@ -1,5 +1,6 @@
 """Short spoken instructions, by the espeak-ng that the phonemes come from."""
 
+import contextlib
 import ctypes
 import functools
 
@@ -11,6 +12,7 @@ _UTF8 = 1
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+@functools.cache  # the voice's flutter goes on from text to text: what was said once would not come out alike again
 def speak(text: str) -> tuple[Float[np.ndarray, "samples 1"], int]:
     """(wave, rate in Hz) of an English text.
 
@@ -27,11 +29,15 @@ def speak(text: str) -> tuple[Float[np.ndarray, "samples 1"], int]:
 
     kept = _CALLBACK(collect)  # while espeak may call it
     library.espeak_SetSynthCallback(kept)
+    with contextlib.suppress(AttributeError):  # older libraries have none
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else every process flutters differently
     spoken = text.encode()
     failed = library.espeak_Synth(spoken, len(spoken) + 1, 0, 0, 0, _UTF8, None, None)
     if failed or not parts:
         raise ValueError(f"espeak-ng did not speak {text!r}: error {failed}")
-    return np.concatenate(parts).astype(np.float32)[:, None] / 32768, rate
+    wave = np.concatenate(parts).astype(np.float32)[:, None] / 32768
+    wave.setflags(write=False)
+    return wave, rate
 
 
 _CALLBACK = ctypes.CFUNCTYPE(

@@ -70,7 +70,7 @@ def export(items: Sequence[Item], folder: pathlib.Path, settings: Export) -> tup
     judged = [name for name in systems if name != settings.reference]
     count = len(items) * len(judged)
     numbers = np.random.default_rng([settings.seed, 6]).permutation(count).reshape(len(items), -1)
-    named = f"{settings.title}{settings.seed}{[item.name for item in items]}{systems}"
+    named = f"{settings}{[item.name for item in items]}{systems}"  # every choice makes another test
     identity = "test_" + hashlib.sha256(named.encode()).hexdigest()[:8]
     place = f"configs/{identity}"
     pages: list[Any] = []

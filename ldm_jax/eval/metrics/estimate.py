@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """Intervals from `draws` samples of as many clips with replacement, from `seed`; a clip is drawn with all its rows."""
+    """Intervals from `draws` samples of as many clips with replacement; see `ldm_jax.eval.metrics.bootstrap`."""
 
     draws: int = 1000
     seed: int = 0

@@ -54,7 +54,10 @@ class FrechetExtrapolation:
 
     @classmethod
     def fadtk(cls, *, reference: Gaussian | None = None, seed: int = 0) -> "FrechetExtrapolation":
-        """25 sizes from 500 to all, vectors with replacement, the same as there after `np.random.seed(seed)`."""
+        """25 sizes from 500 to all, vectors with replacement.
+
+        The draws are those of fadtk after `np.random.seed(seed)`, if it is given the clips sorted by name.
+        """
         return cls(
             reference=reference,
             sizes=25,

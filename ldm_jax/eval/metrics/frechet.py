@@ -40,8 +40,8 @@ def distance(a: Gaussian, b: Gaussian) -> Scalar:
 
     The last trace is the nuclear norm of F_a F_b^T, the sum of its singular values (S = F^T F). No square root of a
     matrix is taken and no covariance formed: fewer rows than columns do no harm, and float32 keeps six digits. The
-    published tools take `scipy.linalg.sqrtm` of the covariances' product, a minute's work at width 2048, whose result
-    is complex by rounding.
+    published tools take `scipy.linalg.sqrtm` of the covariances' product, 15 to 60 seconds' work at width 2048, whose
+    result rounding may make complex.
     """
     xp = namespace(a.mean)
     shift = a.mean - b.mean

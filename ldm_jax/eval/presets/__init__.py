@@ -45,9 +45,7 @@ def chosen(preset: Preset, metrics: Sequence[str] | None) -> Preset:
             names = ", ".join(one.name for one in preset.measurements)
             raise ValueError(f"the preset {preset.name} has no {wanted!r}; it measures {names}")
         kept += found
-    return preset.with_measurements(
-        tuple(one for one in preset.measurements if one in kept)
-    )
+    return preset.with_measurements(tuple(one for one in preset.measurements if one in kept))
 
 
 def listing() -> str:

@@ -55,7 +55,9 @@ def inception(label: str, sound: Sound) -> Measurement:
     )
 
 
-def clap_text(label: str, sound: Sound, metric: CosineScore, *, name: str = "clap_text") -> Measurement:
+def clap_text(
+    label: str, sound: Sound, metric: CosineScore, *, name: str = "clap_text"
+) -> Measurement:
     """The cosine between clips and their captions."""
     return Measurement(
         name=name,

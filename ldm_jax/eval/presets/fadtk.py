@@ -20,6 +20,12 @@ FADTK = Preset(
         frechet("FAD", _VGGISH),
         sets("frechet_infinity", "FAD inf", _EXTRAPOLATION, _VGGISH),
         frechet("FAD CLAP audio", _AUDIO),
-        sets("frechet_distance", "FAD CLAP music", frechet("", _MUSIC).metric, _MUSIC, suffix="_music"),
+        sets(
+            "frechet_distance",
+            "FAD CLAP music",
+            frechet("", _MUSIC).metric,
+            _MUSIC,
+            suffix="_music",
+        ),
     ),
 )

@@ -71,7 +71,9 @@ LDM_JAX = Preset(
         sets("frechet_infinity", "FAD inf", FrechetExtrapolation(), _VGGISH),
         frechet("FD", _PANNS),
         divergence("KL", _PANNS, Divergence()),
-        divergence("KL gen-ref", _PANNS, Divergence(direction="generated_to_reference"), name="kl_back"),
+        divergence(
+            "KL gen-ref", _PANNS, Divergence(direction="generated_to_reference"), name="kl_back"
+        ),
         inception("IS", _PANNS),
         sets("kernel_distance", "KID", KernelDistance(), _PANNS),
         clap_text("CLAP_T", _LAION, CosineScore()),

@@ -57,9 +57,11 @@ def load(clip: Clip, loading: Loading) -> Loaded:
     for step in loading.steps:
         before = now
         now, at = step(before, at)
+        if not len(now):
+            raise AudioError(f"{len(wave)} samples at {rate} Hz are less than one at {at} Hz")
         remarks += _of_step(step, before, now, at)
-    if not len(now):
-        raise AudioError(f"{seconds:.4f} s at {rate} Hz are less than a sample at {loading.rate} Hz")
+    if "silent" not in remarks and np.abs(now).max() < SILENCE:
+        remarks.append("nothing audible in what is left of it")
     return Loaded(
         wave=np.ascontiguousarray(now, np.float32),
         rate=at,

@@ -31,16 +31,12 @@ def _audioldm_eval(rate: int) -> Loading:
 
 def _consistencytta(rate: int, *rest: Step) -> Loading:
     """audioldm_eval/datasets/load_mel.py, read_centered_wav."""
-    return Loading(
-        rate, (MeanOfChannels(), Wide(), Resampy(rate, decimate=True), Centre(), *rest)
-    )
+    return Loading(rate, (MeanOfChannels(), Wide(), Resampy(rate, decimate=True), Centre(), *rest))
 
 
 def _av_benchmark(rate: int, *rest: Step) -> Loading:
     """data/audio_dataset.py, AudioDataset, of 8 s."""
-    return Loading(
-        rate, (MeanOfChannels(), Centre(), Sinc(rate, wide=True), Cut(8 * rate), *rest)
-    )
+    return Loading(rate, (MeanOfChannels(), Centre(), Sinc(rate, wide=True), Cut(8 * rate), *rest))
 
 
 def _fadtk(rate: int, *rest: Step) -> Loading:

@@ -7,7 +7,7 @@ key under which features are cached.
 
 import dataclasses
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +15,10 @@ from jaxtyping import Float
 from ldm_jax.audio.resampling import resample
 from ldm_jax.audio.sinc_resampling import sinc_resample
 
-Wave = Float[np.ndarray, "*shape"]
+Wave = Float[np.ndarray, "..."]
 
 
+@runtime_checkable
 class Step(Protocol):
     """A rule."""
 
@@ -88,7 +89,7 @@ class Sinc:
 
 @dataclasses.dataclass(frozen=True)
 class Soxr:
-    """soxr's high quality; the last sample is that at or before the end, or with `librosa` ceil(samples ratio)."""
+    """soxr's high quality, round(samples ratio) of them; with `librosa` as many as librosa counts."""
 
     rate: int
     librosa: bool = False
@@ -97,7 +98,8 @@ class Soxr:
         """At the new rate."""
         made = resample(wave, rate, self.rate)
         if self.librosa:
-            length = math.ceil(len(wave) * self.rate / rate)
+            # In floating point as librosa, which makes 44.1 kHz to 48 kHz one sample longer than it should be.
+            length = math.ceil(len(wave) * (self.rate / rate))
             made = np.pad(made[:length], (0, max(0, length - len(made))))
         return made, self.rate
 
@@ -115,6 +117,8 @@ class Resampy:
             return wave, rate
         if self.decimate and rate % self.rate == 0:
             return wave[:: rate // self.rate], self.rate
+        if int(len(wave) * self.rate / rate) < 1:
+            return wave[:0], self.rate  # resampy raises
         import resampy  # compiles its loops, slowly, when it is first called
 
         return resampy.resample(wave, rate, self.rate, filter="kaiser_best"), self.rate

@@ -151,13 +151,35 @@ def test_aliases_of_the_generated_side(tmp_path):
     assert pairing.problems == ()
 
 
-def test_what_means_two_clips_is_no_alias(tmp_path):
+def test_what_means_two_references_pairs_with_neither(tmp_path):
     for i in range(2):
         sound(tmp_path / f"set/{i}.wav", seed=i)
     rows = [{"file": f"{i}.wav", "name": "dog", "caption": f"dog {i}"} for i in range(2)]
     side = read_side(tmp_path / "set", captions=lines(tmp_path / "list.jsonl", *rows))
     assert [clip.captions for clip in side.clips] == [("dog 0",), ("dog 1",)]
-    assert side.aliases == {}
+    assert [clip.path.name for clip in side.aliases["dog"]] == ["0.wav", "1.wav"]
+    sound(tmp_path / "gen/dog.wav")
+    assert pair(read_side(tmp_path / "gen"), side).names == ()
+
+
+def test_audiocaps_on_the_side_of_the_generated_clips(tmp_path):
+    """Five clips of a video, one for each of its captions, are held against the same reference."""
+    table = audiocaps(tmp_path / "lists")
+    for i, row in enumerate((101, 102, 103)):
+        sound(tmp_path / f"gen/{row}.wav", seed=i)
+    sound(tmp_path / "real/YrqfQRErjfk8.wav", seed=10)
+    sound(tmp_path / "real/Y-Kx_Bv.wav", seed=11)
+    pairing = pair(read_side(tmp_path / "gen", captions=table), read_side(tmp_path / "real"))
+    assert [(clip.name, clip.path.name) for clip in pairing.reference] == [
+        ("101", "YrqfQRErjfk8.wav"),
+        ("102", "YrqfQRErjfk8.wav"),
+        ("103", "Y-Kx_Bv.wav"),
+    ]
+    assert [clip.captions for clip in pairing.generated] == [
+        ("A large crowd cheers",),
+        ("A crowd cheers, and claps",),
+        ("A dog barks",),
+    ]
 
 
 def test_a_table_like_audiocaps_that_names_files(tmp_path):

@@ -186,6 +186,13 @@ def test_mouse_back_and_another_rater(tab, made):
     assert tab.run("[state.at, state.answers[0].ratings]") == [1, {"ovl": 2, "rel": 3}]
     tab.click("#back")
     assert tab.run("document.querySelector('[name=rel]:checked').value") == "3"
+    tab.run("document.querySelector('[name=rel][value=\\'5\\']').focus()")
+    tab.press(" ")  # as one does who comes by Tab
+    assert tab.run("[audio.paused, state.answers[0].ratings]") == [True, {"ovl": 2, "rel": 5}]
+    tab.press("ArrowLeft")
+    tab.press("ArrowLeft")
+    assert tab.run("[state.at, state.answers[0].ratings]") == [0, {"ovl": 2, "rel": 3}]
+    tab.run("document.activeElement.blur()")
     tab.press("ArrowUp")
     tab.press("4")
     assert tab.run("state.answers[0].ratings") == {"ovl": 4, "rel": 3}

@@ -10,7 +10,11 @@ from tests.eval.report.material import odd_report, report
 
 
 def test_all_that_belongs_to_the_figures():
-    shown = table(report(generation={"steps": 25, "guidance_scale": 3.5, "eta": None}), width=100, unicode=True)
+    shown = table(
+        report(generation={"steps": 25, "guidance_scale": 3.5, "eta": None}),
+        width=100,
+        unicode=True,
+    )
     assert shown.splitlines() == [
         "teacher by the rules of audioldm_eval",
         "975 clips, 9,984.0 s, of out/teacher",

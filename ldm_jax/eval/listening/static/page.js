@@ -39,6 +39,7 @@ document.addEventListener("keydown", event => {
   if (state.step !== "trial" && state.step !== "volume") return;
   const arrows = event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End";
   if (box && arrows) return;
+  if (event.key === " " && box?.type === "radio" && !box.checked) return;  // who came by Tab chooses so
   if (event.key === " ") {
     if (typed && !typed.matches("[data-play]")) return;
     toggle();

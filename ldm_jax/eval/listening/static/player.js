@@ -42,7 +42,7 @@ function draw() {
   if (!button) return;
   const whole = Number.isFinite(audio.duration) ? audio.duration : 0;
   section.querySelector("[data-track] div").style.width = `${whole ? 100 * audio.currentTime / whole : 0}%`;
-  section.querySelector("[data-time]").textContent = whole ? `${clock(audio.currentTime)} / ${clock(Math.ceil(whole))}` : "";
+  section.querySelector("[data-time]").textContent = whole ? `${clock(audio.ended ? Math.ceil(whole) : audio.currentTime)} / ${clock(Math.ceil(whole))}` : "";
   const wanted = audio.paused ? "Play" : "Pause";
   if (button.ariaLabel !== wanted || !button.querySelector("path")) {
     button.ariaLabel = wanted;

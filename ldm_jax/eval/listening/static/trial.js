@@ -93,6 +93,7 @@ function drawTrial() {
     const output = fieldset.querySelector("output"), slider = fieldset.querySelector("[type=range]");
     if (output) {
       output.textContent = value ?? "–";
+      slider.classList.toggle("unset", value === undefined);
       if (value !== undefined) slider.value = value;
     }
   });
