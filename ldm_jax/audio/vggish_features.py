@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldm_jax.audio.bands import Piece, band_energies, pieces, stacked
+from ldm_jax.audio.bands import Piece, band_energies, pieces
 from ldm_jax.audio.kaldi import mel_scale
 from ldm_jax.audio.stft import as_float, frame_count, frames, hann, like, namespace
 
@@ -53,7 +53,7 @@ def vggish_examples(
     used = example_count(wave.shape[-1]) * EXAMPLE_FRAMES
     wave = wave[..., : max(0, WINDOW + (used - 1) * HOP) if used else 0]
     mel = _log_mel(wave)
-    return mel.reshape(*mel.shape[:-2], -1, EXAMPLE_FRAMES, MELS)
+    return mel.reshape(*mel.shape[:-2], used // EXAMPLE_FRAMES, EXAMPLE_FRAMES, MELS)
 
 
 def _log_mel(
@@ -66,12 +66,11 @@ def _log_mel(
             mel = strength @ jnp.asarray(filters(), strength.dtype)
         return jnp.log(mel + _OFFSET)
     bank = _pieces(wave.dtype)
-    clips = np.asarray(parts).reshape(-1, *parts.shape[-2:])
-    mel = [band_energies(clip, bank, power=1, n_fft=N_FFT) for clip in clips]
-    energies = stacked(mel) if mel else np.empty((0, parts.shape[-2], MELS), wave.dtype)
+    energies = np.empty((*parts.shape[:-1], MELS), wave.dtype)
+    for clip in np.ndindex(parts.shape[:-2]):
+        energies[clip] = band_energies(np.asarray(parts[clip]), bank, power=1, n_fft=N_FFT)
     energies += wave.dtype.type(_OFFSET)
-    np.log(energies, out=energies)
-    return energies.reshape(*wave.shape[:-1], *energies.shape[1:])
+    return np.log(energies, out=energies)
 
 
 def _magnitude(spectrum: Array) -> Array:

@@ -85,12 +85,6 @@ def _add_networks(group: argparse._ArgumentGroup) -> None:
 
 def _add_running(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add(
-        "--batch-size",
-        type=int,
-        default=8,
-        help="rows at a time on each device (default: %(default)s)",
-    )
     add("--intervals", type=int, default=200, metavar="DRAWS",
         help="bootstrap draws for the 95%% intervals; 0 for none (default: %(default)s)")  # fmt: skip
     add(
@@ -130,6 +124,7 @@ def _add_drawing(group: argparse._ArgumentGroup) -> None:
     add("--seed", type=int, default=default.seed, help="default: %(default)s")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="compute type of drawing")
     add("--generation-preset", choices=("official", "diffusers"), help="see sample.py --preset")
+    add("--batch-size", type=int, default=1, help="clips drawn together (default: %(default)s)")
     add("--clips", type=int, metavar="N", help="draws only the first N captions")
 
 

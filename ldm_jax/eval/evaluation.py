@@ -26,17 +26,15 @@ Rows = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """How an evaluation runs; no figure depends on `batch`, `cache` or `progress`.
+    """How an evaluation runs; no figure depends on `cache` or `progress`.
 
     Attributes:
-        batch: rows at a time on each device.
         cache: of features, by content; None computes all.
         bootstrap: of intervals; None is no intervals.
         progress: whether to show bars.
         recogniser: of speech, for error rates.
     """
 
-    batch: int = 8
     cache: FeatureCache | None = None
     bootstrap: Bootstrap | None = Bootstrap()
     progress: bool = False
@@ -185,7 +183,6 @@ class _Evaluation:
                 self._backbones[what.backbone],
                 loading=LOADINGS[what.loading],
                 front=what.front,
-                batch=self._options.batch,
                 cache=self._options.cache,
                 progress=self._options.progress,
             )
@@ -207,7 +204,6 @@ class _Evaluation:
                 captions,
                 self._backbones[what.backbone],
                 max_length=what.max_length,
-                batch=self._options.batch,
             )
             self._rows[what] = vectors
             self._problems += problems

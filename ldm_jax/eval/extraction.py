@@ -66,7 +66,6 @@ def extract(
     *,
     loading: Loading,
     front: str,
-    batch: int = 8,
     cache: FeatureCache | None = None,
     progress: bool = False,
 ) -> Features:
@@ -77,7 +76,6 @@ def extract(
         backbone: the network.
         loading: how a file becomes a wave at the backbone's rate.
         front: how a wave becomes its rows; a key of `FRONTS` behind the backbone's kind.
-        batch: rows at a time on each device. No feature depends on it.
         cache: where features are kept by content; None computes all.
         progress: whether to show a bar.
 
@@ -85,7 +83,7 @@ def extract(
         OSError: a file that cannot be opened for another reason than what it holds.
     """
     mine = share(clips)
-    runner = Runner(backbone, "audio", batch=batch) if mine else None
+    runner = Runner(backbone, "audio") if mine else None
     read: dict[str, _Read] = {}
     parts: dict[str, Outputs] = {}
     waiting = _Waiting()

@@ -195,7 +195,6 @@ def _evaluated(
     if not backbones:
         backbones |= _backbones(arguments, preset)
     options = Options(
-        batch=arguments.batch_size,
         cache=_cache(arguments),
         bootstrap=bootstrap(arguments),
         progress=sys.stderr.isatty(),

@@ -11,7 +11,7 @@ from ldm_jax.eval.report.record import Problem
 
 
 def caption_vectors(
-    captions: Mapping[str, str], clap: Backbone, *, max_length: int = 77, batch: int = 8
+    captions: Mapping[str, str], clap: Backbone, *, max_length: int = 77
 ) -> tuple[dict[str, np.ndarray], tuple[Problem, ...]]:
     """(a row (1, dim) for each caption by its clip's name; captions that found no room).
 
@@ -21,7 +21,6 @@ def caption_vectors(
         captions: by clip.
         clap: with its tokeniser.
         max_length: tokens a caption, special ones included; the rest of a longer one is not read.
-        batch: captions at a time on each device.
 
     Raises:
         ValueError: the network came without a tokeniser.
@@ -34,7 +33,7 @@ def caption_vectors(
     mine = share(texts)
     found: dict[str, np.ndarray] = {}
     cut: dict[str, str] = {}
-    runner = Runner(clap, "text", batch=batch) if mine else None
+    runner = Runner(clap, "text") if mine else None
     for start in range(0, len(mine), runner.size if runner else 1):
         assert runner is not None
         part = mine[start : start + runner.size]

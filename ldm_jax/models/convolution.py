@@ -90,8 +90,7 @@ def fewer_products(
     x = x[:, : inputs * TILE * step].reshape(batch, inputs, TILE, step, *space, features)
     tiled = [x[:, i // TILE : i // TILE + inputs - 1, i % TILE] for i in range(points)]
     tiled = [
-        d.reshape(batch, (inputs - 1) * step, *space, features)
-        for d in combine(from_inputs, tiled)
+        d.reshape(batch, (inputs - 1) * step, *space, features) for d in combine(from_inputs, tiled)
     ]
 
     missing = parts * part - kernel.shape[0]

@@ -103,7 +103,7 @@ def _along_both(
     in_time: _Matrices,
     in_frequency: _Matrices,
 ) -> Float[Array, "batch time width out"]:
-    """y = A^T [(G g G'^T) * (B^T d B')] A' on tiles, where each point is a product of matrices."""
+    """A^T [(G g G'^T) * (B^T d B')] A' on tiles d, where each point is a product of matrices."""
     batch, time, width, features = x.shape
     high, wide = len(in_time[0]), len(in_frequency[0])  # outputs of a tile
     rows, columns = -(-time // high), -(-width // wide)  # of tiles

@@ -31,7 +31,7 @@ class Dense(nn.Module):
 
 
 class Conv(nn.Module):
-    """Parameters `kernel` (3, 3, in, out) and, where there is one, `bias` (out) of a convolution that keeps the size."""
+    """Parameters `kernel` (3, 3, in, out) and, where there is one, `bias` (out), of a convolution."""
 
     features: int
     use_bias: bool = True

@@ -66,6 +66,6 @@ def test_filters():
     """Between the centres of the lowest and the highest band two triangles overlap to 1; 0 Hz is out."""
     bank = filters()
     hz = np.arange(257) * 16_000 / 512
-    inner = (hz > 170) & (hz < 7_250)
+    inner = (hz > 200) & (hz < 7_200)
     np.testing.assert_allclose(bank[inner].sum(axis=1), 1, atol=1e-12)
     assert not bank[(hz < 125) | (hz > 7_500)].any()

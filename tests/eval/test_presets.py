@@ -68,7 +68,7 @@ def test_audioldm_eval(sides, backbones, preset, rate):
     heard = waves(sides[0], f"audioldm_eval_{rate}k")
     np.testing.assert_allclose(heard, theirs[f"{rate}000/waves"], rtol=1e-5, atol=1e-3)
     report = evaluate(
-        *sides, preset=PRESETS[preset], backbones=backbones, options=Options(bootstrap=None, batch=1)
+        *sides, preset=PRESETS[preset], backbones=backbones, options=Options(bootstrap=None)
     )
     ours = {figure.name: figure.estimate for figure in report.figures}
     panns = f"cnn14_{rate}k"

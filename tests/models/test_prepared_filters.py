@@ -10,7 +10,6 @@ import pytest
 from ldm_jax.models.prepared_filters import convolve, prepare
 from tests.golden import random_array, relative_error
 
-
 run = jax.jit(convolve)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 import pathlib
 import sys
 import types
@@ -66,7 +67,7 @@ def vggish(module: VGGish) -> nn.Module:
                 net.features[place] = nn.Conv2d(last, features, 3, padding=1)
                 last = features
         widths = (24 * last, module.hidden, module.hidden, module.out_features)
-        for place, (before, after) in zip((0, 2, 4), zip(widths, widths[1:], strict=False)):
+        for place, (before, after) in zip((0, 2, 4), itertools.pairwise(widths), strict=True):
             net.embeddings[place] = nn.Linear(before, after)
     net.embeddings = nn.Sequential(*list(net.embeddings)[:-1])
     return net.eval()

@@ -57,13 +57,10 @@ def _measure(folder):
     found = {}
     for name, loader in loaders.items():
         distance = fad.FrechetAudioDistance(loader)
-        if name != "vggish":
-            kept = []
-            laion.record(loader.model, kept)
+        loader._get_embedding = _remembering(loader._get_embedding)
         for suffix in ("", "_float32"):
             found |= _one(distance, name, suffix, folder)
-            if suffix == "":  # from here on nothing is rounded
-                loader.get_embedding = lambda wave, loader=loader: loader._get_embedding(wave).numpy()
+            loader.get_embedding = lambda wave, loader=loader: loader._get_embedding(wave).numpy()
     return found
 
 
@@ -90,6 +87,19 @@ def _one(distance, name, suffix, folder):
             found[f"{name}/{side}"] = np.concatenate(parts)
             found[f"{name}/{side}_rows"] = np.array([len(part) for part in parts])
     return found
+
+
+def _remembering(function):
+    """`function`, which is called once for each wave."""
+    known = {}
+
+    def remembered(wave):
+        key = wave.tobytes()
+        if key not in known:
+            known[key] = function(wave).detach()
+        return known[key]
+
+    return remembered
 
 
 def _save(path, wave, rate, **_):
