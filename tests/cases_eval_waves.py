@@ -16,7 +16,13 @@ FILES = {
     "mono_8k": (8_000, 24_003, 1, "PCM_16", 0.6),
     "stereo_96k": (96_000, 150_000, 2, "PCM_24", 0.8),
     "short_22k": (22_050, 8_820, 1, "PCM_16", 0.5),
-    "round_44k": (44_100, 441_000, 1, "PCM_16", 0.7),  # librosa makes 480,001 samples of it at 48 kHz
+    "round_44k": (
+        44_100,
+        441_000,
+        1,
+        "PCM_16",
+        0.7,
+    ),  # librosa makes 480,001 samples of it at 48 kHz
     "long_16k": (16_000, 196_800, 1, "PCM_16", 0.5),
     "bytes_11k": (11_025, 33_075, 1, "PCM_U8", 0.9),
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ldm_jax.eval.metrics.estimate import Metric
+from ldm_jax.eval.waves import LOADINGS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,11 +119,25 @@ class Measurement:
     @property
     def settings(self) -> Mapping[str, Any]:
         """All that decides the figure beside clips and weights, for reports."""
-        settings = dataclasses.asdict(self.metric) if dataclasses.is_dataclass(self.metric) else {}
-        settings = {key: value for key, value in settings.items() if value is not None}
-        sides = {"generated": self.generated, "reference": self.reference}
-        told = {side: dataclasses.asdict(what) for side, what in sides.items() if what is not None}
-        return {**settings, **told}
+        metric = dataclasses.asdict(self.metric) if dataclasses.is_dataclass(self.metric) else {}
+        told = {key: value for key, value in metric.items() if value is not None}
+        told |= _told(self.generated)
+        if isinstance(self.reference, Caption):
+            told |= {"against": "captions", "caption_tokens": self.reference.max_length}
+        elif self.reference is not None and self.reference != self.generated:
+            told |= {f"reference_{key}": value for key, value in _told(self.reference).items()}
+        return told
+
+
+def _told(what: Heard) -> dict[str, Any]:
+    """The fields that are set, and what the loading does, in words of `waves.steps`."""
+    known = {
+        key: value
+        for key, value in dataclasses.asdict(what).items()
+        if value is not None and value is not False
+    }
+    steps = ", ".join(repr(step) for step in LOADINGS[what.loading].steps)
+    return {**known, "steps": steps}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,13 +30,13 @@ def directly(wave, rate, target, *, width=6, rolloff=0.99, beta=None):
 @pytest.mark.parametrize(("rate", "target"), RATES)
 @pytest.mark.parametrize("settings", [{}, KAISER], ids=["hann", "kaiser"])
 def test_is_the_formula(rate, target, settings):
-    """But for phases in float32, which torchaudio has."""
+    """But for phases in float32, which torchaudio has: the coarser, the less the rates have in common."""
     wave = np.random.RandomState(0).standard_normal(1_003)
     ours = sinc_resample(wave, rate, target, **settings)
-    assert relative_error(ours, directly(wave, rate, target, **settings)) < 1e-5
+    assert relative_error(ours, directly(wave, rate, target, **settings)) < 5e-5
     narrow = sinc_resample(wave.astype(np.float32), rate, target, precision=np.float32, **settings)
     assert narrow.dtype == np.float32
-    assert relative_error(narrow, directly(wave, rate, target, **settings)) < 2e-4
+    assert relative_error(narrow, directly(wave, rate, target, **settings)) < 5e-5
 
 
 @pytest.mark.parametrize("samples", [1, 2, 146, 147, 148])

@@ -48,7 +48,9 @@ def backbones():
         hidden=preset_weights.VGGISH_HIDDEN,
         out_features=preset_weights.VGGISH_OUT,
     )
-    made = {"vggish": backbone("vggish", "vggish", vggish, preset_weights.vggish(), TORCHVGGISH, 16_000)}
+    made = {
+        "vggish": backbone("vggish", "vggish", vggish, preset_weights.vggish(), TORCHVGGISH, 16_000)
+    }
     cnn14 = Cnn14(features=preset_weights.CNN14)
     for rate in (16_000, 32_000):
         name = f"cnn14_{rate // 1000}k"
@@ -80,6 +82,8 @@ def test_audioldm_eval(sides, backbones, preset, rate):
         "inception_score_mean": f"inception_score.{panns}",
     }
     for name, mine in names.items():
-        assert ours[mine].value == pytest.approx(float(theirs[f"{rate}000/{name}"]), rel=BOUND), name
+        assert ours[mine].value == pytest.approx(float(theirs[f"{rate}000/{name}"]), rel=BOUND), (
+            name
+        )
     std = ours[f"inception_score.{panns}"].details["std"]
     assert std == pytest.approx(float(theirs[f"{rate}000/inception_score_std"]), rel=BOUND)

@@ -99,6 +99,7 @@ def _consistencytta() -> dict[str, Any]:
 
 def _av_benchmark() -> dict[str, Any]:
     stub("torchvision.transforms.v2")
+    stub("torchvision.transforms", v2=None)
     stub("pytorchvideo.data.clip_sampling", ConstantClipsPerVideoSampler=None)
     cls = _module("av-benchmark/av_bench/data/audio_dataset.py").AudioDataset
     at = functools.partial(_dataset, cls, audio_length=8.0)

@@ -1,5 +1,6 @@
 """torchvggish, panns_inference and torchlibrosa, as they are on PyPI."""
 
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -19,6 +20,7 @@ from ldm_jax.models.cnn14 import Cnn14
 from ldm_jax.models.vggish import VGGish
 
 
+@functools.cache
 def panns_models() -> types.ModuleType:
     """`panns_inference.models`; the package itself, when it is imported, downloads a list of classes."""
     spec = importlib.util.find_spec("panns_inference")

@@ -1,4 +1,4 @@
-"""VGGish and Cnn14 at their published sizes against torchvggish and panns_inference, from waves and from pickled files."""
+"""VGGish and Cnn14 at their published sizes against their authors' packages, from waves and from pickled files."""
 
 import jax
 import jax.numpy as jnp

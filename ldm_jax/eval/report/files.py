@@ -119,7 +119,7 @@ def markdown(report: Report) -> str:
             value_text(one.estimate),
             interval_text(one.estimate),
             f"{one.estimate.clips:,}",
-            settings_text(one.settings),
+            settings_text({key: x for key, x in one.settings.items() if key != "steps"}),
         )
         lines.append("| " + " | ".join(map(escaped, cells)) + " |")
     return "\n".join([*lines, "", facts(report), ""])

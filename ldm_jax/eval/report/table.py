@@ -140,9 +140,12 @@ def _figures(figures: Sequence[Figure], width: int, sign: Callable[[str], str]) 
 
 
 def _note(figure: Figure) -> str:
-    """What belongs to a figure: further numbers, and its settings."""
+    """What belongs to a figure: further numbers, and what was compared by what."""
     details = [f"{name} {number_text(x)}" for name, x in figure.estimate.details.items()]
-    return "; ".join(part for part in (", ".join(details), settings_text(figure.settings)) if part)
+    told = [
+        str(figure.settings[key]) for key in ("backbone", "loading") if key in figure.settings
+    ]
+    return "; ".join(part for part in (", ".join(details), ", ".join(told)) if part)
 
 
 def _value(value: Any) -> str:

@@ -22,8 +22,8 @@ def test_all_that_belongs_to_the_figures():
         "drawn with steps 25, guidance_scale 3.5",
         "",
         "         value     95 % interval  clips",
-        "FAD ↓     1.91      1.79 to 2.03    975   backbone vggish, eps 1e-06",
-        "IS ↑      8.29      8.17 to 8.41    975   std 0.31; splits 10",
+        "FAD ↓     1.91      1.79 to 2.03    975   vggish",
+        "IS ↑      8.29      8.17 to 8.41    975   std 0.31",
         "CLAP ↑  0.2468  0.2428 to 0.2508    975",
         "",
         "Networks:",
@@ -38,7 +38,7 @@ def test_without_intervals_and_references():
     lines = table(report(half=None, reference=None, problems=()), width=100, unicode=True)
     assert "against" not in lines
     assert "interval" not in lines
-    assert "FAD ↓    1.9083    975   backbone vggish" in lines
+    assert "FAD ↓    1.9083    975   vggish" in lines
     assert "left out" not in lines
 
 

@@ -42,7 +42,9 @@ def test_remarks(write, loading, wave, rate, remark):
 @pytest.mark.parametrize("loading", LOADINGS)
 def test_nothing_is_said_of_a_file_as_it_should_be(write, loading):
     rate = LOADINGS[loading].rate
-    samples = {"av_benchmark_passt": 8, "av_benchmark_16k": 8, "av_benchmark_clap": 8}.get(loading, 10)
+    samples = {"av_benchmark_passt": 8, "av_benchmark_16k": 8, "av_benchmark_clap": 8}.get(
+        loading, 10
+    )
     loaded = load(write(noise(samples * rate), rate), LOADINGS[loading])
     expected = ("padded with silence to 10 s",) if loading == "av_benchmark_passt" else ()
     assert loaded.remarks == expected

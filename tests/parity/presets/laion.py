@@ -33,14 +33,18 @@ def prepare(folder):
     transformers.RobertaModel.from_pretrained = lambda *_, **__: transformers.RobertaModel(config)
 
 
-def write_checkpoint(path, variant, *, fusion):
-    """A checkpoint as LAION publishes it: our random tensors, all else as its modules make it."""
+def write_checkpoint(path, variant, *, fusion, position_ids=True):
+    """A checkpoint as LAION publishes it: our random tensors, all else as its modules make it.
+
+    `position_ids` of the text tower, which checkpoints have, stop loaders that know only older transformers.
+    """
     import laion_clap
 
     module = laion_clap.CLAP_Module(enable_fusion=fusion, amodel=f"HTSAT-{variant}", device="cpu")
     networks.load(module.model, preset_weights.laion_clap(variant, fusion=fusion))
     state = {f"module.{name}": x for name, x in module.model.state_dict().items()}
-    state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
+    if position_ids:
+        state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"epoch": 0, "state_dict": state}, path)

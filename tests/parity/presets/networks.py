@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import types
+from unittest import mock
 
 import numpy as np
 import torch
@@ -48,6 +49,18 @@ def narrow_cnn14(module, block):
     module.fc1 = nn.Linear(last, last)
     module.fc_audioset = nn.Linear(last, 527)
     return load(module, preset_weights.cnn14())
+
+
+def cnn14_of(models, **kwargs):
+    """Cnn14 of a tool's module `models` with our network, where its constructor would download weights."""
+    with (
+        mock.patch.object(models.os, "system"),
+        mock.patch.object(models.os, "makedirs"),
+        mock.patch.object(models.torch, "load", lambda *_, **__: {"model": {}}),
+        mock.patch.object(models.Cnn14, "load_state_dict", lambda *_, **__: None),
+    ):
+        module = models.Cnn14(**kwargs)
+    return narrow_cnn14(module, models.ConvBlock)
 
 
 def stub(name, **attributes):
