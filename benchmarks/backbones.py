@@ -134,7 +134,7 @@ def vggish_pair() -> Pair:
     return Pair(
         "VGGish",
         16_000,
-        lambda waves: vggish_examples(waves).reshape(-1, 96, 64),
+        lambda waves: np.asarray(vggish_examples(waves)).reshape(-1, 96, 64),
         run,
         their_front,
         net,

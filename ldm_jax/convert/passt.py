@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ldm_jax.convert.rules import CONV2D, LINEAR, ConversionError, Rule, Table, Transform
+from ldm_jax.convert.rules import LINEAR, ConversionError, Rule, Table, Transform
 from ldm_jax.models.passt import PaSST
 
 _HEAD_DIM = 64  # at every published size

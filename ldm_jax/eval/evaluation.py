@@ -1,6 +1,7 @@
 """One system's clips and a preset to a report."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 
@@ -8,18 +9,20 @@ import numpy as np
 
 from ldm_jax.eval.backbones.backbone import Backbone
 from ldm_jax.eval.cache import FeatureCache
-from ldm_jax.eval.clips import Clip, ClipSet, pair
+from ldm_jax.eval.clips import Clip, ClipSet, content_hash, pair
 from ldm_jax.eval.extraction import Features, extract
 from ldm_jax.eval.measurement import Caption, Distance, Measurement, Preset, Sound, Words
 from ldm_jax.eval.metrics.estimate import Bootstrap
 from ldm_jax.eval.metrics.state import State
 from ldm_jax.eval.metrics.words import NORMALISERS, error_counts
 from ldm_jax.eval.pairwise import distances
+from ldm_jax.eval.processes import gathered, share
 from ldm_jax.eval.recognisers import Recogniser
 from ldm_jax.eval.report.record import Figure, Problem, Report, Side
 from ldm_jax.eval.speech import heard
 from ldm_jax.eval.texts import caption_vectors
 from ldm_jax.eval.waves import LOADINGS
+from ldm_jax.eval.weights import is_published
 
 Rows = Mapping[str, np.ndarray]
 
@@ -61,7 +64,7 @@ def evaluate(
         options: see `Options`.
 
     Raises:
-        ValueError: a metric that cannot be computed of these clips, in one sentence with its name.
+        ValueError: not one figure can be computed of these clips, in one sentence.
     """
     return _Evaluation(generated, reference, preset, backbones, options or Options()).report(system)
 
@@ -101,11 +104,18 @@ class _Evaluation:
         """All figures."""
         figures: list[Figure] = []
         skipped: dict[str, str] = {}
+        last: ValueError | None = None
         for measurement in self._preset.measurements:
             if why := self._missing(measurement):
                 skipped[measurement.name] = why
                 continue
-            figures.append(self._figure(measurement))
+            try:
+                figures.append(self._figure(measurement))
+            except ValueError as error:
+                skipped[measurement.name] = str(error)
+                last = error
+        if last is not None and not figures:
+            raise last
         return Report(
             system=system or self._sources["generated"],
             preset=self._preset.name,
@@ -143,10 +153,7 @@ class _Evaluation:
 
     def _figure(self, measurement: Measurement) -> Figure:
         state = self._state(measurement)
-        try:
-            estimate = measurement.metric.compute(state, bootstrap=self._options.bootstrap)
-        except ValueError as error:
-            raise ValueError(f"{measurement.name}: {error}") from None
+        estimate = measurement.metric.compute(state, bootstrap=self._options.bootstrap)
         return Figure(
             name=measurement.name,
             label=measurement.label,
@@ -177,7 +184,7 @@ class _Evaluation:
     def _heard(self, side: str, what: Sound) -> Rows:
         key = (side, what.backbone, what.loading, what.front)
         if key not in self._features:
-            self._used[what.backbone] = None
+            self._use(what.backbone)
             self._features[key] = extract(
                 self._sides[side],
                 self._backbones[what.backbone],
@@ -193,10 +200,18 @@ class _Evaluation:
             return {name: x.mean(axis=0, keepdims=True) for name, x in rows.items()}
         return rows
 
+    def _use(self, name: str) -> None:
+        """The backbone goes on record; with other weights under a published name that is said."""
+        backbone = self._backbones[name]
+        if name not in self._used and is_published(name, backbone.sha256) is False:
+            why = f"not the published weights of {name}, by its SHA-256"
+            self._problems.append(Problem(file=backbone.source, why=why, dropped=False))
+        self._used[name] = None
+
     def _read(self, what: Caption) -> Rows:
         """The captions' vectors, once for each CLAP."""
         if what not in self._rows:
-            self._used[what.backbone] = None
+            self._use(what.backbone)
             captions = {
                 clip.name: clip.captions[0] for clip in self._sides["generated"] if clip.captions
             }
@@ -220,13 +235,15 @@ class _Evaluation:
                 for other in self._preset.measurements
                 if isinstance(other.generated, Distance) and other.generated.loading == what.loading
             ]
-            found, problems = distances(
+            found, seconds, problems = distances(
                 sides["generated"],
                 sides["reference"],
                 self._paired,
                 [other.function for other in same],
                 loading=LOADINGS[what.loading],
             )
+            for side, known in zip(("generated", "reference"), seconds, strict=True):
+                self._seconds[side] |= known
             self._problems += problems
             self._rows |= {other: found[other.function] for other in same}
         return self._rows[what]
@@ -235,9 +252,10 @@ class _Evaluation:
         assert self._options.recogniser is not None
         clips = self._sides["generated"]
         if what.loading not in self._heard_texts:
-            self._heard_texts[what.loading], problems = heard(
+            self._heard_texts[what.loading], seconds, problems = heard(
                 clips, self._options.recogniser, loading=LOADINGS[what.loading]
             )
+            self._seconds["generated"] |= seconds
             self._problems += problems
         texts = self._heard_texts[what.loading]
         return {
@@ -253,9 +271,21 @@ class _Evaluation:
 
     def _side(self, side: str) -> Side:
         seconds = self._seconds[side]
+        used = [clip for clip in self._sides[side] if clip.name in seconds]
         return Side(
-            source=self._sources[side], clips=len(seconds), seconds=float(sum(seconds.values()))
+            source=self._sources[side],
+            clips=len(used),
+            seconds=float(sum(seconds[clip.name] for clip in used)),
+            digest=_digest(used),
         )
+
+
+def _digest(clips: Sequence[Clip]) -> str:
+    """SHA-256, in hexadecimal, of what the clips hold, whatever they are called."""
+    hashes = sorted(
+        hash_ for part in gathered(list(map(content_hash, share(clips)))) for hash_ in part
+    )
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _unique(problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -18,7 +18,7 @@ from ldm_jax.eval.metrics.spectral import (
 )
 from ldm_jax.eval.processes import gathered, share
 from ldm_jax.eval.report.record import Problem
-from ldm_jax.eval.waves import Loading, load
+from ldm_jax.eval.waves import Loaded, Loading, load
 
 Wave = Float[np.ndarray, " samples"]
 HIFIGAN_DELAY = 7 * 160  # samples by which audioldm_eval shifts the generated clip
@@ -42,8 +42,8 @@ def distances(
     functions: Sequence[str],
     *,
     loading: Loading,
-) -> tuple[dict[str, dict[str, np.ndarray]], tuple[Problem, ...]]:
-    """(by function and clip a row (1, 1), files that were left out); every process gets all.
+) -> tuple[dict[str, dict[str, np.ndarray]], tuple[dict[str, float], ...], tuple[Problem, ...]]:
+    """(by function and clip a row (1, 1), seconds of clips on either side, files left out); all processes get all.
 
     Args:
         generated: clips by name.
@@ -53,27 +53,32 @@ def distances(
         loading: how a file becomes a wave.
     """
 
-    def measure(name: str) -> tuple[str, dict[str, float], Problem | None]:
-        waves = []
+    def measure(name: str) -> tuple[str, tuple[float, ...], dict[str, float], Problem | None]:
+        waves: list[Loaded] = []
         for clip in (generated[name], reference[name]):
             try:
                 waves.append(load(clip, loading))
             except AudioError as error:
-                return name, {}, Problem(file=str(clip.path), why=str(error), dropped=True)
+                return name, (), {}, Problem(file=str(clip.path), why=str(error), dropped=True)
+        seconds = tuple(one.seconds for one in waves)
         try:
             numbers = {
                 key: DISTANCES[key](waves[0].wave, waves[1].wave, loading.rate) for key in functions
             }
         except ValueError as error:
-            return name, {}, Problem(file=str(generated[name].path), why=str(error), dropped=True)
-        return name, numbers, None
+            problem = Problem(file=str(generated[name].path), why=str(error), dropped=True)
+            return name, (), {}, problem
+        return name, seconds, numbers, None
 
     found: dict[str, dict[str, np.ndarray]] = {key: {} for key in functions}
+    lengths: tuple[dict[str, float], ...] = ({}, {})
     problems: list[Problem] = []
     for part in gathered(list(in_order(measure, share(names)))):
-        for name, numbers, problem in part:
+        for name, seconds, numbers, problem in part:
+            for side, length in zip(lengths, seconds, strict=False):
+                side[name] = length
             for key, number in numbers.items():
                 found[key][name] = np.array([[number]])
             if problem is not None:
                 problems.append(problem)
-    return found, tuple(problems)
+    return found, lengths, tuple(problems)

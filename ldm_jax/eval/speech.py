@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ldm_jax.audio.reading import AudioError
 from ldm_jax.eval.clips import Clip
 from ldm_jax.eval.processes import gathered, share
@@ -14,8 +12,8 @@ from ldm_jax.eval.waves import Loading, load
 
 def heard(
     clips: Sequence[Clip], recogniser: Recogniser, *, loading: Loading
-) -> tuple[dict[str, str], tuple[Problem, ...]]:
-    """(what is heard in each clip that has a transcript, files that were left out); every process gets all.
+) -> tuple[dict[str, str], dict[str, float], tuple[Problem, ...]]:
+    """(what is heard in each clip that has a transcript, their seconds, files left out); every process gets all.
 
     Args:
         clips: with names that differ.
@@ -23,6 +21,7 @@ def heard(
         loading: how a file becomes a wave at the recogniser's rate.
     """
     texts: dict[str, str] = {}
+    seconds: dict[str, float] = {}
     problems: list[Problem] = []
     for clip in share([clip for clip in clips if clip.transcript]):
         try:
@@ -30,10 +29,11 @@ def heard(
         except AudioError as error:
             problems.append(Problem(file=str(clip.path), why=str(error), dropped=True))
             continue
-        wave = np.asarray(loaded.wave, np.float32)
-        texts[clip.name] = recogniser(wave, loaded.rate)
-    everyone = gathered((texts, problems))
+        texts[clip.name] = recogniser(loaded.wave, loaded.rate)
+        seconds[clip.name] = loaded.seconds
+    everyone = gathered((texts, seconds, problems))
     return (
-        {name: text for one, _ in everyone for name, text in one.items()},
-        tuple(problem for _, some in everyone for problem in some),
+        {name: text for one, _, _ in everyone for name, text in one.items()},
+        {name: length for _, one, _ in everyone for name, length in one.items()},
+        tuple(problem for _, _, some in everyone for problem in some),
     )

@@ -57,7 +57,8 @@ def _module(path: str, name: str | None = None) -> Any:
     name = name or path.replace("/", "_").removesuffix(".py")
     assert SOURCE
     spec = importlib.util.spec_from_file_location(name, pathlib.Path(SOURCE) / path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -166,8 +167,8 @@ def _stable() -> dict[str, Any]:
         model.get_text_embedding.side_effect = lambda texts, **_: torch.ones(len(texts), 4)
         model.get_audio_embedding_from_data.side_effect = lambda **_: torch.ones(1, 4)
         with (
-            mock.patch.object(clap.laion_clap, "CLAP_Module", lambda **_: model),
-            mock.patch.object(clap.os.path, "exists", lambda _: True),
+            mock.patch.object(clap.laion_clap, "CLAP_Module", return_value=model),
+            mock.patch.object(clap.os.path, "exists", return_value=True),
         ):
             clap.clap_score({path.stem: ""}, str(path.parent), path.suffix)
         return model.get_audio_embedding_from_data.call_args.kwargs["x"]

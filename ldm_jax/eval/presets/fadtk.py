@@ -9,16 +9,13 @@ _AUDIO = Sound(backbone="clap:630k-audioset-best", loading="fadtk_clap", front="
 _MUSIC = Sound(
     backbone="clap:music_audioset_epoch_15_esc_90.14", loading="fadtk_clap", front="seconds"
 )
-_EXTRAPOLATION = FrechetExtrapolation(
-    sizes=25, smallest=500, repeats=1, replacement=True, unit="vectors"
-)
 
 FADTK = Preset(
     name="fadtk",
     follows="microsoft/fadtk without its rounding of features to 16 bits",
     measurements=(
         frechet("FAD", _VGGISH),
-        sets("frechet_infinity", "FAD inf", _EXTRAPOLATION, _VGGISH),
+        sets("frechet_infinity", "FAD inf", FrechetExtrapolation.fadtk(), _VGGISH),
         frechet("FAD CLAP audio", _AUDIO),
         sets(
             "frechet_distance",

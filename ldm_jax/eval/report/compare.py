@@ -206,4 +206,6 @@ def _weights(report: Report, name: str) -> str:
 def _reference(side: Side | None, *, place: bool) -> str:
     if side is None:
         return "none"
+    if side.digest:  # then it is known what they hold, and the place does not matter
+        return f"{side.clips:,} clips, SHA-256 {side.digest[:12]}"
     return side_text(side, "clips") if place else f"{side.clips} {side.seconds:.3f}"

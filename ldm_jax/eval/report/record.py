@@ -43,11 +43,19 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Side:
-    """The clips of one side: where from, how many were used, and how long they are together."""
+    """The clips of one side.
+
+    Attributes:
+        source: folder or manifest.
+        clips: how many were used.
+        seconds: how long they are together.
+        digest: SHA-256 over what they hold, in no order; "" where it is not known.
+    """
 
     source: str
     clips: int
     seconds: float
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -142,9 +142,7 @@ def _figures(figures: Sequence[Figure], width: int, sign: Callable[[str], str]) 
 def _note(figure: Figure) -> str:
     """What belongs to a figure: further numbers, and what was compared by what."""
     details = [f"{name} {number_text(x)}" for name, x in figure.estimate.details.items()]
-    told = [
-        str(figure.settings[key]) for key in ("backbone", "loading") if key in figure.settings
-    ]
+    told = [str(figure.settings[key]) for key in ("backbone", "loading") if key in figure.settings]
     return "; ".join(part for part in (", ".join(details), ", ".join(told)) if part)
 
 

@@ -85,6 +85,17 @@ def test_a_sentence_for_each_difference():
     assert elsewhere.startswith(
         "the references are as many and as long, but not from the same place: "
     )
+    held = {"clips": 975, "seconds": 9750.0}
+    known = Side(source="here", digest="a" * 64, **held)
+    moved = dataclasses.replace(known, source="there")
+    other = dataclasses.replace(known, digest="b" * 64)
+    one, two, three = (
+        report(f"r{i}", reference=side) for i, side in enumerate((known, moved, other))
+    )
+    assert differences([one, two]) == ()
+    assert differences([one, three]) == (
+        "the references differ: 975 clips, SHA-256 aaaaaaaaaaaa (r0), 975 clips, SHA-256 bbbbbbbbbbbb (r2)",
+    )
     eps = figure("fad.vggish", "FAD", 1.0, backbone="vggish", eps=1e-7)
     assert said(figures=(eps,)) == (
         "fad.vggish is not the same figure: eps 1e-06 (teacher, student), eps 1e-07 (c)",

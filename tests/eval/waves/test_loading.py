@@ -90,7 +90,7 @@ def test_a_sample_or_an_error(write, loading):
 
 def test_refused(write, tmp_path):
     plain = LOADINGS["plain_16k"]
-    with pytest.raises(AudioError, match="not finite at 0.001 s"):
+    with pytest.raises(AudioError, match=r"not finite at 0\.001 s"):
         load(write(np.r_[np.zeros(16), np.nan, np.zeros(99)], 16_000, "FLOAT"), plain)
     with pytest.raises(AudioError, match="no samples"):
         load(write(np.zeros(0), 16_000), plain)
