@@ -93,6 +93,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="of features (default: ~/.cache/ldm_jax/eval/features)",
     )
+    add("--distributed", nargs="*", metavar="WHERE",
+        help="joins the processes of a TPU slice or of Slurm; elsewhere: coordinator's HOST:PORT, their number, this one's")  # fmt: skip
     add("--no-cache", action="store_true", help="computes all features again and keeps none")
 
 
@@ -194,3 +196,23 @@ def bootstrap(arguments: argparse.Namespace) -> Bootstrap | None:
     if not 20 <= arguments.intervals <= 100_000:
         raise ValueError(f"--intervals must be 0 or from 20 to 100000, not {arguments.intervals}")
     return Bootstrap(draws=arguments.intervals, seed=0)
+
+
+def processes(arguments: argparse.Namespace) -> dict[str, str | int]:
+    """Arguments of `jax.distributed.initialize`.
+
+    Raises:
+        ValueError: neither nothing nor three values, or no whole numbers.
+    """
+    given = arguments.distributed
+    if not given:
+        return {}
+    if len(given) != 3 or not (given[1].isdecimal() and given[2].isdecimal()):
+        raise ValueError(
+            f"--distributed takes nothing, or HOST:PORT, a number of processes and an index, not {' '.join(given)}"
+        )
+    return {
+        "coordinator_address": given[0],
+        "num_processes": int(given[1]),
+        "process_id": int(given[2]),
+    }

@@ -13,7 +13,7 @@ from ldm_jax.eval.backbones.backbone import Backbone
 from ldm_jax.eval.backbones.opening import OWN, open_backbone
 from ldm_jax.eval.cache import FeatureCache
 from ldm_jax.eval.clips import Clip, ClipSet, read_side
-from ldm_jax.eval.command import bootstrap, named_paths, systems
+from ldm_jax.eval.command import bootstrap, named_paths, processes, systems
 from ldm_jax.eval.drawing import Sweep, draw, title
 from ldm_jax.eval.evaluation import Options, evaluate
 from ldm_jax.eval.measurement import Preset
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.preset not in PRESETS:
         raise ValueError(f"unknown preset {arguments.preset!r}; there are {', '.join(PRESETS)}")
     preset = chosen(PRESETS[arguments.preset], arguments.metrics)
+    if arguments.distributed is not None:
+        jax.distributed.initialize(**processes(arguments))
     enable_compilation_cache()
     if arguments.checkpoint is not None:
         reports = _of_checkpoint(arguments, preset)
@@ -76,6 +78,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("give a folder of generated clips, and one of references; see --help")
     if not 1 <= arguments.batch_size <= 1024:
         raise ValueError(f"--batch-size must be from 1 to 1024, not {arguments.batch_size}")
+    bootstrap(arguments)
+    named_paths(arguments.backbone)
+    systems(arguments.compare or ())
 
 
 def _of_clips(arguments: argparse.Namespace, preset: Preset) -> list[Report]:
@@ -201,9 +206,13 @@ def _evaluated(
         recogniser=Whisper(pathlib.Path(arguments.recogniser)) if arguments.recogniser else None,
     )
     reference = generated.reference if reference is None else reference
-    return evaluate(
+    report = evaluate(
         generated, reference, preset=preset, backbones=backbones, system=name, options=options
     )
+    if not report.figures:
+        reasons = dict.fromkeys(report.skipped.values())
+        raise ValueError(f"no figure can be computed of {generated.source}: {'; '.join(reasons)}")
+    return report
 
 
 def _cache(arguments: argparse.Namespace) -> FeatureCache | None:

@@ -15,7 +15,14 @@ from tests.golden import random_tensors
 
 VGGISH = (8, 16, 32, 64)  # channels of the stages
 VGGISH_HIDDEN, VGGISH_OUT = 64, 16
-CNN14 = (8, 16, 32, 32, 32, 8)  # of the blocks; fewer at the end than clips, where the tools lose digits
+CNN14 = (
+    8,
+    16,
+    32,
+    32,
+    32,
+    8,
+)  # of the blocks; fewer at the end than clips, where the tools lose digits
 PASST = (128, 2)  # channels, blocks
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,7 +34,10 @@ def vggish() -> dict[str, np.ndarray]:
     convolutions = {0: (1, a), 3: (a, b), 6: (b, c), 8: (c, c), 11: (c, d), 13: (d, d)}
     shapes: dict[str, tuple[int, ...]] = {}
     for place, (before, after) in convolutions.items():
-        shapes |= {f"features.{place}.weight": (after, before, 3, 3), f"features.{place}.bias": (after,)}
+        shapes |= {
+            f"features.{place}.weight": (after, before, 3, 3),
+            f"features.{place}.bias": (after,),
+        }
     widths = (6 * 4 * d, VGGISH_HIDDEN, VGGISH_HIDDEN, VGGISH_OUT)
     for i, place in enumerate((0, 2, 4)):
         name = f"embeddings.{place}"

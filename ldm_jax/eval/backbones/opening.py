@@ -65,6 +65,10 @@ def open_backbone(
     kind = KINDS[family]
     found = pathlib.Path(path) if path is not None else weights.find(name, folder=folder)
     checkpoint = _load(found, kind)
+    if kind == "cnn14" and checkpoint.sample_rate != RATES[family]:
+        raise ValueError(
+            f"{found} is a Cnn14 for {checkpoint.sample_rate} Hz; {name} takes {RATES[family]} Hz"
+        )
     module = checkpoint.networks[kind]
     whole = len(checkpoint.networks) > 1 or found.is_dir()
     params = checkpoint.params[kind]

@@ -66,11 +66,10 @@ def main(clone):
 
 
 def _measure(folder):
+    import extract_text
     from av_bench import evaluate, extract, extraction_models
     from av_bench.panns import models
     from av_bench.vggish.vggish import VGGish
-
-    import extract_text
 
     laion.write_checkpoint(folder / CHECKPOINT, "base", fusion=False)
     torch.save({}, folder / "none.pth")
@@ -105,13 +104,19 @@ def _kept(cached, extract):
     for side, folder in cached.items():
         files = {"passt_features_embed": "passt/features", "passt_logits": "passt/logits"}
         files |= {"vggish_features": "vggish", "pann_features": "cnn14_16k"}
-        files |= {"clap_laion_audio": "clap/audio"} if side == "generated" else {"clap_laion_text": "clap/texts"}
+        files |= (
+            {"clap_laion_audio": "clap/audio"}
+            if side == "generated"
+            else {"clap_laion_text": "clap/texts"}
+        )
         for file, name in files.items():
             stored = torch.load(folder / f"{file}.pth")
             rows = [stored[clip] for clip in sorted(stored)]
             if name == "cnn14_16k":
                 for output in ("2048", "logits"):
-                    found[f"{name}/{output}/{side}"] = np.stack([row[output].numpy() for row in rows])
+                    found[f"{name}/{output}/{side}"] = np.stack(
+                        [row[output].numpy() for row in rows]
+                    )
             elif name == "vggish":
                 found[f"{name}/{side}"] = np.concatenate([row.numpy() for row in rows])
             else:

@@ -42,9 +42,8 @@ def main(clone, vggish):
 
 
 def _measure(folder):
-    from audioldm_eval.feature_extractors.panns import models
-
     import audioldm_eval.eval as tool
+    from audioldm_eval.feature_extractors.panns import models
     from audioldm_eval.metrics import fad
 
     tool.Cnn14 = lambda **kwargs: networks.cnn14_of(models, **kwargs)
@@ -56,10 +55,14 @@ def _measure(folder):
     laion.record(helper.clap_model, kept)
     helper.mel_model.register_forward_hook(lambda _, x, out: features.append((x[0], out)) and None)
     tool.round = lambda x, _: x  # it keeps four digits
-    figures = helper.main(str(folder / "texts.json"), str(generated), str(reference), target_length=1000)
+    figures = helper.main(
+        str(folder / "texts.json"), str(generated), str(reference), target_length=1000
+    )
     found = {name: np.float64(x) for name, x in figures.items()} | laion.summarised(kept)
     found["clap/order"] = np.argsort(_order())  # places among the sorted names of clips
-    found["cnn14_16k/waves"] = networks.summary([x[0].numpy() for x, _ in features])  # references first
+    found["cnn14_16k/waves"] = networks.summary(
+        [x[0].numpy() for x, _ in features]
+    )  # references first
     for output in ("2048", "logits"):
         found[f"cnn14_16k/{output}"] = np.concatenate([out[output].numpy() for _, out in features])
     files = [side / f"output_{i}.wav" for side in (generated, reference) for i in _order()]

@@ -79,7 +79,10 @@ def _one(distance, name, suffix, folder):
     if name == "vggish":
         np.random.seed(0)
         result = distance.score_inf(str(reference), sorted(generated.glob("*.wav")))
-        found |= {f"fad_inf_{key}{suffix}": np.float64(getattr(result, key)) for key in ("score", "slope", "r2")}
+        found |= {
+            f"fad_inf_{key}{suffix}": np.float64(getattr(result, key))
+            for key in ("score", "slope", "r2")
+        }
         found[f"fad_inf_points{suffix}"] = np.array(result.points, np.float64)
     if not suffix:
         found[f"{name}/waves"] = networks.summary(waves)  # generated, then references

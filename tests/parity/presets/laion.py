@@ -56,7 +56,9 @@ def record(module, kept):
 
     def of_audio(x, use_tensor=False):
         embedded = audio(x, use_tensor=use_tensor)
-        kept.append(("audio", networks.summary([np.asarray(one, np.float32) for one in x]), embedded))
+        kept.append(
+            ("audio", networks.summary([np.asarray(one, np.float32) for one in x]), embedded)
+        )
         return embedded
 
     def of_text(x, tokenizer=None, use_tensor=False):

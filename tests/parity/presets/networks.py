@@ -56,8 +56,8 @@ def cnn14_of(models, **kwargs):
     with (
         mock.patch.object(models.os, "system"),
         mock.patch.object(models.os, "makedirs"),
-        mock.patch.object(models.torch, "load", lambda *_, **__: {"model": {}}),
-        mock.patch.object(models.Cnn14, "load_state_dict", lambda *_, **__: None),
+        mock.patch.object(models.torch, "load", return_value={"model": {}}),
+        mock.patch.object(models.Cnn14, "load_state_dict"),
     ):
         module = models.Cnn14(**kwargs)
     return narrow_cnn14(module, models.ConvBlock)
@@ -89,7 +89,9 @@ def in_process():
 
 def summary(waves):
     """(sum, mean of absolutes, number of samples) of each wave."""
-    return np.array([[float(np.sum(w, dtype=np.float64)), float(np.abs(w).mean()), len(w)] for w in waves])
+    return np.array(
+        [[float(np.sum(w, dtype=np.float64)), float(np.abs(w).mean()), len(w)] for w in waves]
+    )
 
 
 def torchaudio_by_soundfile():

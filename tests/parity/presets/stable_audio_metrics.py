@@ -18,7 +18,9 @@ from tests import golden
 from tests.eval.preset_clips import FORMS, captions, write_pairs
 from tests.parity.presets import laion, networks, passt
 
-CHECKPOINT = "load/clap_score/630k-audioset-fusion-best.pt"  # where the tool looks before it downloads
+CHECKPOINT = (
+    "load/clap_score/630k-audioset-fusion-best.pt"  # where the tool looks before it downloads
+)
 
 
 def main(clone):
@@ -50,7 +52,9 @@ def _kl(generated, reference):
 
     tool.get_basic_model = build
     names = sorted(captions())
-    kl = tool.passt_kld(ids=names, eval_path=str(generated), ref_path=str(reference), collect="mean")
+    kl = tool.passt_kld(
+        ids=names, eval_path=str(generated), ref_path=str(reference), collect="mean"
+    )
     return {  # the references first, then the clips that are judged, window by window
         "kl_passt": np.float64(kl),
         "passt/waves": networks.summary([x[0].numpy() for x in waves]),
@@ -60,11 +64,14 @@ def _kl(generated, reference):
 
 def _clap(generated):
     import laion_clap
-
     from src import clap_score as tool
 
     laion.write_checkpoint(CHECKPOINT, "tiny", fusion=True)
-    short = {name: text for (name, text), form in zip(captions().items(), FORMS, strict=True) if form[0] <= 10}
+    short = {
+        name: text
+        for (name, text), form in zip(captions().items(), FORMS, strict=True)
+        if form[0] <= 10
+    }
     found = {}
     for key, texts in (("clap_score", captions()), ("clap_score_short", short)):
         kept = []
