@@ -21,13 +21,17 @@ from ldm_jax.eval.report.record import Problem
 from ldm_jax.eval.waves import Loaded, Loading, load
 
 Wave = Float[np.ndarray, " samples"]
-HIFIGAN_DELAY = 7 * 160  # samples by which audioldm_eval shifts the generated clip
+HIFIGAN_DELAY = 7 * 160  # samples by which ConsistencyTTA, as audioldm_eval before it, shifts the generated clip
 
 # (generated, reference, rate of both) -> one number
 DISTANCES: Mapping[str, Callable[[Wave, Wave, int], float]] = {
     "lsd": lambda x, y, rate: float(log_spectral_distance(x, y, sample_rate=rate)),
-    "lsd_levelled": lambda x, y, rate: float(
-        log_spectral_distance(level(x, skip=HIFIGAN_DELAY), level(y), sample_rate=rate)
+    "lsd_of_consistencytta": lambda x, y, rate: float(
+        log_spectral_distance(
+            level(x, skip=HIFIGAN_DELAY, peak_with_mean=True),
+            level(y, peak_with_mean=True),
+            sample_rate=rate,
+        )
     ),
     "mrstft": lambda x, y, _: float(multi_resolution_stft_distance(x, y)),
     "mel": lambda x, y, _: float(log_mel_distance(x, y, CENTRED_16K)),

@@ -101,10 +101,15 @@ def si_sdr(generated: Waves, reference: Others) -> Numbers:
     return 10 * xp.log10(ratio + 1e-8)
 
 
-def level(wave: Waves, *, skip: int = 0) -> Others:
+def level(wave: Waves, *, skip: int = 0, peak_with_mean: bool = False) -> Waves:
     """The wave without its first `skip` samples and its mean, at peak 1; silence stays.
 
     audioldm_eval measures LSD so, the generated wave with a skip of 7 * 160 samples, its HiFi-GAN's delay.
+
+    Args:
+        wave: any.
+        skip: samples.
+        peak_with_mean: divides by the peak that the wave had with its mean, as ConsistencyTTA does.
 
     Raises:
         ValueError: no more samples than are skipped.
@@ -113,8 +118,9 @@ def level(wave: Waves, *, skip: int = 0) -> Others:
         raise ValueError(f"a clip of {wave.shape[-1]} samples; to skip {skip} takes more")
     xp = namespace(wave)
     wave = as_float(wave)[..., skip:]
-    wave = wave - wave.mean(axis=-1, keepdims=True)
-    return wave / xp.maximum(xp.abs(wave).max(axis=-1, keepdims=True), 1e-12)
+    centred = wave - wave.mean(axis=-1, keepdims=True)
+    peak = xp.abs(wave if peak_with_mean else centred).max(axis=-1, keepdims=True)
+    return centred / xp.maximum(peak, 1e-12)
 
 
 def _shorter(generated: Any, reference: Any, *, least: int) -> tuple[Any, Any]:

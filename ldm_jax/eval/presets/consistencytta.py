@@ -47,7 +47,7 @@ CONSISTENCYTTA = Preset(
             name="lsd",
             label="LSD",
             metric=ClipMean(),
-            generated=Distance(loading="consistencytta_lsd", function="lsd_levelled"),
+            generated=Distance(loading="consistencytta_lsd", function="lsd_of_consistencytta"),
             paired=True,
         ),
     ),
