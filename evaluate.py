@@ -2,7 +2,7 @@
 
 python evaluate.py outputs/ours references/ --preset audioldm_eval -o results/ours
 python evaluate.py --compare ours=outputs/ours theirs=outputs/theirs --reference references/ -o results
-python evaluate.py --checkpoint FOLDER references/ --captions captions.csv --steps 10 25 100 --sampler ddim dpmsolver++ -o results
+python evaluate.py --checkpoint FOLDER references/ --captions captions.csv --steps 10 25 100 -o results
 """
 
 import sys

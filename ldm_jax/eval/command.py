@@ -71,9 +71,9 @@ def parser() -> argparse.ArgumentParser:
 def _add_networks(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--weights", type=pathlib.Path, metavar="FOLDER",
-        help="where published weights lie; without it the caches of this library and of the peers' tools are searched")  # fmt: skip
+        help="where published weights lie; without it, the caches of this library and of other tools")  # fmt: skip
     add("--backbone", nargs="+", default=[], metavar="NAME=PATH",
-        help="a network's file or folder, such as vggish=FILE or clap=FOLDER (a system of this library does)")  # fmt: skip
+        help="a network's file or folder: vggish=FILE, clap=FOLDER (a system of this library will do)")  # fmt: skip
     add(
         "--tokenizer",
         type=pathlib.Path,
@@ -94,7 +94,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         help="of features (default: ~/.cache/ldm_jax/eval/features)",
     )
     add("--distributed", nargs="*", metavar="WHERE",
-        help="joins the processes of a TPU slice or of Slurm; elsewhere: coordinator's HOST:PORT, their number, this one's")  # fmt: skip
+        help="one process of several, on TPU or Slurm; by hand: HOST:PORT, their number, this one's")  # fmt: skip
     add("--no-cache", action="store_true", help="computes all features again and keeps none")
 
 
@@ -198,21 +198,28 @@ def bootstrap(arguments: argparse.Namespace) -> Bootstrap | None:
     return Bootstrap(draws=arguments.intervals, seed=0)
 
 
-def processes(arguments: argparse.Namespace) -> dict[str, str | int]:
-    """Arguments of `jax.distributed.initialize`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Process:
+    """Arguments of `jax.distributed.initialize`; None where it finds out by itself."""
+
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+def process(arguments: argparse.Namespace) -> Process:
+    """What --distributed asks for.
 
     Raises:
         ValueError: neither nothing nor three values, or no whole numbers.
     """
     given = arguments.distributed
     if not given:
-        return {}
+        return Process()
     if len(given) != 3 or not (given[1].isdecimal() and given[2].isdecimal()):
         raise ValueError(
             f"--distributed takes nothing, or HOST:PORT, a number of processes and an index, not {' '.join(given)}"
         )
-    return {
-        "coordinator_address": given[0],
-        "num_processes": int(given[1]),
-        "process_id": int(given[2]),
-    }
+    return Process(
+        coordinator_address=given[0], num_processes=int(given[1]), process_id=int(given[2])
+    )

@@ -28,10 +28,10 @@ class Sweep:
         generation: everything else, and the seed that the clips' own are made from.
     """
 
-    steps: tuple[int, ...] = (Generation().steps,)
-    samplers: tuple[str, ...] = (Generation().sampler,)
-    guidance_scales: tuple[float, ...] = (Generation().guidance_scale,)
-    generation: Generation = Generation()
+    steps: tuple[int, ...]
+    samplers: tuple[str, ...]
+    guidance_scales: tuple[float, ...]
+    generation: Generation = dataclasses.field(default_factory=Generation)
 
     def __iter__(self) -> Iterator[Generation]:
         """Settings, checked as `Generation` checks them."""

@@ -39,7 +39,7 @@ class Options:
     """
 
     cache: FeatureCache | None = None
-    bootstrap: Bootstrap | None = Bootstrap()
+    bootstrap: Bootstrap | None = dataclasses.field(default_factory=Bootstrap)
     progress: bool = False
     recogniser: Recogniser | None = None
 

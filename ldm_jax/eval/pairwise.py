@@ -21,7 +21,8 @@ from ldm_jax.eval.report.record import Problem
 from ldm_jax.eval.waves import Loaded, Loading, load
 
 Wave = Float[np.ndarray, " samples"]
-HIFIGAN_DELAY = 7 * 160  # samples by which ConsistencyTTA, as audioldm_eval before it, shifts the generated clip
+# Samples by which ConsistencyTTA, as audioldm_eval before it, shifts the generated clip.
+HIFIGAN_DELAY = 7 * 160
 
 # (generated, reference, rate of both) -> one number
 DISTANCES: Mapping[str, Callable[[Wave, Wave, int], float]] = {
@@ -61,7 +62,7 @@ def distances(
         waves: list[Loaded] = []
         for clip in (generated[name], reference[name]):
             try:
-                waves.append(load(clip, loading))
+                waves.append(load(clip, loading, narrow=False))
             except AudioError as error:
                 return name, (), {}, Problem(file=str(clip.path), why=str(error), dropped=True)
         seconds = tuple(one.seconds for one in waves)

@@ -13,7 +13,7 @@ from ldm_jax.eval.backbones.backbone import Backbone
 from ldm_jax.eval.backbones.opening import OWN, open_backbone
 from ldm_jax.eval.cache import FeatureCache
 from ldm_jax.eval.clips import Clip, ClipSet, read_side
-from ldm_jax.eval.command import bootstrap, named_paths, processes, systems
+from ldm_jax.eval.command import bootstrap, named_paths, process, systems
 from ldm_jax.eval.drawing import Sweep, draw, title
 from ldm_jax.eval.evaluation import Options, evaluate
 from ldm_jax.eval.measurement import Preset
@@ -44,7 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"unknown preset {arguments.preset!r}; there are {', '.join(PRESETS)}")
     preset = chosen(PRESETS[arguments.preset], arguments.metrics)
     if arguments.distributed is not None:
-        jax.distributed.initialize(**processes(arguments))
+        joined = process(arguments)
+        jax.distributed.initialize(
+            joined.coordinator_address, joined.num_processes, joined.process_id
+        )
     enable_compilation_cache()
     if arguments.checkpoint is not None:
         reports = _of_checkpoint(arguments, preset)

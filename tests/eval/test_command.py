@@ -11,7 +11,7 @@ import pytest
 
 import evaluate
 from ldm_jax.convert import random_checkpoint
-from ldm_jax.eval.command import parser, processes, systems
+from ldm_jax.eval.command import Process, parser, process, systems
 from ldm_jax.eval.report.files import read_report
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -38,9 +38,9 @@ def start(*arguments, cwd):
 
 
 def run(*arguments, cwd):
-    process = start(*arguments, cwd=cwd)
-    out, errors = process.communicate(timeout=400)
-    return process.returncode, out, errors
+    started = start(*arguments, cwd=cwd)
+    out, errors = started.communicate(timeout=400)
+    return started.returncode, out, errors
 
 
 def test_two_processes_print_one_report_of_the_same_figures(system, pair_folders, tmp_path):
@@ -63,8 +63,8 @@ def test_two_processes_print_one_report_of_the_same_figures(system, pair_folders
         for i in (0, 1)
     ]
     alone = start(*common, "-o", tmp_path / "one", cwd=tmp_path)
-    printed = [process.communicate(timeout=400) for process in (*joined, alone)]
-    assert [process.returncode for process in (*joined, alone)] == [0, 0, 0], printed
+    printed = [one.communicate(timeout=400) for one in (*joined, alone)]
+    assert [one.returncode for one in (*joined, alone)] == [0, 0, 0], printed
     assert "FD CLAP" in printed[0][0]
     assert [line for line in printed[1][0].splitlines() if not line.startswith("[Gloo]")] == []
     assert not (tmp_path / "two1").exists()
@@ -161,9 +161,6 @@ def test_names_of_systems(tmp_path):
 
 def test_distributed():
     read = parser().parse_args
-    assert processes(read(["a", "--distributed"])) == {}
-    assert processes(read(["a", "--distributed", "h:1", "4", "3"])) == {
-        "coordinator_address": "h:1",
-        "num_processes": 4,
-        "process_id": 3,
-    }
+    assert process(read(["a", "--distributed"])) == Process()
+    joined = Process(coordinator_address="h:1", num_processes=4, process_id=3)
+    assert process(read(["a", "--distributed", "h:1", "4", "3"])) == joined

@@ -48,7 +48,7 @@ def test_a_sweep_is_all_combinations():
     assert len({title(one) for one in sweep}) == len(list(sweep)) == 8
     assert title(next(iter(sweep))) == "ddim-2-1"
     with pytest.raises(ValueError, match="steps must be from 1 to 1000, not 0"):
-        list(Sweep(steps=(0,)))
+        list(Sweep(steps=(0,), samplers=("ddim",), guidance_scales=(1.0,)))
 
 
 def test_each_clip_is_what_generate_gives(model, tmp_path):

@@ -85,13 +85,13 @@ def open_backbone(
 
 
 def _load(path: pathlib.Path, kind: Kind) -> Checkpoint:
-    if kind in ("clap", "audiomae") and path.is_dir():
-        if (path / "model.json").exists() or (path / "model_index.json").exists():
-            system = load(path)
-            if kind not in system.networks:
-                raise ValueError(f"{path} has no {kind}; it has {', '.join(system.networks)}")
-            return system
-    return single.load(path, kind)
+    whole = any((path / file).exists() for file in ("model.json", "model_index.json"))
+    if kind not in OWN or not whole:
+        return single.load(path, kind)
+    system = load(path)
+    if kind not in system.networks:
+        raise ValueError(f"{path} has no {kind}; it has {', '.join(system.networks)}")
+    return system
 
 
 def _tokenizer(

@@ -1,4 +1,4 @@
-"""Networks over batches of rows: each device runs the same program on its rows, so that their number changes nothing."""
+"""Networks over rows in groups: each device runs the same program on its own, so that their number changes nothing."""
 
 import functools
 from collections.abc import Callable, Mapping

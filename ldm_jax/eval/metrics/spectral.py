@@ -101,7 +101,7 @@ def si_sdr(generated: Waves, reference: Others) -> Numbers:
     return 10 * xp.log10(ratio + 1e-8)
 
 
-def level(wave: Waves, *, skip: int = 0, peak_with_mean: bool = False) -> Waves:
+def level(wave: Waves, *, skip: int = 0, peak_with_mean: bool = False) -> Others:
     """The wave without its first `skip` samples and its mean, at peak 1; silence stays.
 
     audioldm_eval measures LSD so, the generated wave with a skip of 7 * 160 samples, its HiFi-GAN's delay.

@@ -42,8 +42,13 @@ class Loaded:
     remarks: tuple[str, ...]
 
 
-def load(clip: Clip, loading: Loading) -> Loaded:
-    """A clip's wave in float32.
+def load(clip: Clip, loading: Loading, *, narrow: bool = True) -> Loaded:
+    """A clip's wave.
+
+    Args:
+        clip: the file, or a stretch of it.
+        loading: the rule.
+        narrow: in float32, as networks take it; else in the type that the steps leave.
 
     Raises:
         AudioError: not audio, empty, damaged, or with samples that are not finite.
@@ -63,7 +68,7 @@ def load(clip: Clip, loading: Loading) -> Loaded:
     if "silent" not in remarks and np.abs(now).max() < SILENCE:
         remarks.append("nothing audible in what is left of it")
     return Loaded(
-        wave=np.ascontiguousarray(now, np.float32),
+        wave=np.ascontiguousarray(now, np.float32 if narrow else now.dtype),
         rate=at,
         seconds=seconds,
         remarks=tuple(dict.fromkeys(remarks)),
