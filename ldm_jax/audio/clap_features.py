@@ -9,14 +9,11 @@ clip of more than 10 s at random, so that its embedding changes from call to cal
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ldm_jax.audio.bands import Piece, band_energies, pieces, stacked
-from ldm_jax.audio.mel import mel_filters
-from ldm_jax.audio.stft import as_float, frames, hann, like, namespace, reflect
+from ldm_jax.audio.decibel_mel import decibel_mel
+from ldm_jax.audio.stft import like, namespace
 
 SAMPLE_RATE = 48_000
 SAMPLES = 480_000  # 10 s
@@ -25,14 +22,15 @@ HOP = 480
 MELS = 64
 FRAMES = SAMPLES // HOP + 1
 
-_BANDS = {
-    "sample_rate": SAMPLE_RATE,
-    "n_fft": N_FFT,
-    "num_mels": MELS,
-    "fmin": 50.0,
-    "fmax": 14_000.0,
-}
-_FLOOR = 1e-10
+_log_mel = functools.partial(
+    decibel_mel,
+    sample_rate=SAMPLE_RATE,
+    n_fft=N_FFT,
+    hop=HOP,
+    num_mels=MELS,
+    fmin=50.0,
+    fmax=14_000.0,
+)
 
 
 def clap_features(
@@ -60,7 +58,7 @@ def clap_features(
     if crop not in ("start", "centre"):
         raise ValueError(f"crop is {crop!r}; it can be 'start' or 'centre'")
     start = max(wave.shape[-1] - SAMPLES, 0) // 2 if crop == "centre" else 0
-    return _log_mel(_pad(wave[..., start : start + SAMPLES], padding), htk=False)
+    return _log_mel(_pad(wave[..., start : start + SAMPLES], padding))
 
 
 def clap_fusion_features(
@@ -111,34 +109,6 @@ def _pad(
     wave = xp.tile(wave, whole)[..., :SAMPLES]
     silence = [(0, 0)] * (wave.ndim - 1) + [(0, SAMPLES - wave.shape[-1])]
     return xp.pad(wave, silence)
-
-
-def _log_mel(
-    wave: Float[np.ndarray | Array, "*batch samples"], *, htk: bool
-) -> Float[np.ndarray | Array, "*batch frames 64"]:
-    wave = as_float(wave)
-    padded = reflect(wave, N_FFT // 2)
-    if namespace(wave) is jnp:
-        parts = frames(padded, length=N_FFT, hop=HOP)
-        spectrum = jnp.fft.rfft(parts * like(parts, hann(N_FFT)))
-        power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-        bank = mel_filters(**_BANDS, htk=htk, normalise=not htk)
-        with jax.default_matmul_precision("highest"):
-            mel = power @ jnp.asarray(bank, power.dtype)
-        return 10 * jnp.log10(jnp.maximum(mel, _FLOOR))
-    bank = _pieces(htk, wave.dtype)
-    clips = frames(padded.reshape(-1, padded.shape[-1]), length=N_FFT, hop=HOP)
-    mel = stacked([band_energies(clip, bank, power=2, n_fft=N_FFT) for clip in clips])
-    np.maximum(mel, _FLOOR, out=mel)
-    np.log(mel, out=mel)  # float32's log10 is many times slower
-    mel *= 10 / np.log(10)
-    np.maximum(mel, 10 * np.log10(_FLOOR), out=mel)
-    return mel.reshape(*wave.shape[:-1], *mel.shape[1:])
-
-
-@functools.cache
-def _pieces(htk: bool, dtype: np.dtype) -> tuple[Piece, ...]:
-    return pieces(mel_filters(**_BANDS, htk=htk, normalise=not htk), power=2, dtype=dtype)
 
 
 def _shrink(

@@ -6,20 +6,15 @@ differentiably; it computes in the wave's type, at least float32. It follows tor
 """
 
 import dataclasses
-import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldm_jax.audio.bands import Piece, band_energies, pieces, stacked
-from ldm_jax.audio.mel import mel_filters
-from ldm_jax.audio.stft import as_float, frame_count, frames, hann, like, namespace, reflect
+from ldm_jax.audio.decibel_mel import decibel_mel
+from ldm_jax.audio.stft import frame_count
 
 MELS = 64
 _FMIN = 50.0
-_FLOOR = 1e-10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,20 +39,14 @@ class PannsSettings:
         """Samples from frame to frame."""
         return self.sample_rate // 100
 
+    @property
+    def bank_shape(self) -> tuple[int, int]:
+        """Frequencies and bands of the filter bank."""
+        return self.n_fft // 2 + 1, MELS
+
     def frames(self, samples: int) -> int:
         """How many frames a clip of so many samples has: 1001 for 10 s."""
         return frame_count(samples, n_fft=self.n_fft, hop=self.hop, pad=self.n_fft // 2)
-
-    @property
-    def bank(self) -> Float[np.ndarray, "bins 64"]:
-        """The filter bank, Slaney's scale and norm, float64."""
-        return mel_filters(
-            sample_rate=self.sample_rate,
-            n_fft=self.n_fft,
-            num_mels=MELS,
-            fmin=_FMIN,
-            fmax=self.fmax,
-        )
 
 
 # By sample rate, as the published networks were trained and audioldm_eval runs them.
@@ -82,25 +71,12 @@ def panns_log_mel(
     Raises:
         ValueError: not more samples than are reflected, half a window. (The network needs 32 frames.)
     """
-    wave = as_float(wave)
-    padded = reflect(wave, settings.n_fft // 2)
-    if namespace(wave) is jnp:
-        parts = frames(padded, length=settings.n_fft, hop=settings.hop)
-        spectrum = jnp.fft.rfft(parts * like(parts, hann(settings.n_fft)))
-        power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-        with jax.default_matmul_precision("highest"):  # a TPU would multiply in bfloat16
-            mel = power @ jnp.asarray(settings.bank, power.dtype)
-        return 10 * jnp.log10(jnp.maximum(mel, _FLOOR))
-    bank = _pieces(settings, wave.dtype)
-    clips = frames(padded.reshape(-1, padded.shape[-1]), length=settings.n_fft, hop=settings.hop)
-    mel = stacked([band_energies(clip, bank, power=2, n_fft=settings.n_fft) for clip in clips])
-    np.maximum(mel, _FLOOR, out=mel)
-    np.log(mel, out=mel)  # float32's log10 is many times slower
-    mel *= 10 / np.log(10)
-    np.maximum(mel, 10 * np.log10(_FLOOR), out=mel)
-    return mel.reshape(*wave.shape[:-1], *mel.shape[1:])
-
-
-@functools.cache
-def _pieces(settings: PannsSettings, dtype: np.dtype) -> tuple[Piece, ...]:
-    return pieces(settings.bank, power=2, dtype=dtype)
+    return decibel_mel(
+        wave,
+        sample_rate=settings.sample_rate,
+        n_fft=settings.n_fft,
+        hop=settings.hop,
+        num_mels=MELS,
+        fmin=_FMIN,
+        fmax=settings.fmax,
+    )

@@ -71,7 +71,7 @@ def sample_rate(tensors: Mapping[str, np.ndarray]) -> int | None:
         return None
     shape = tuple(tensors[name].shape)
     for rate, settings in PANNS.items():
-        if shape == settings.bank.shape:
+        if shape == settings.bank_shape:
             return rate
-    known = ", ".join(f"{x.bank.shape} ({rate} Hz)" for rate, x in PANNS.items())
+    known = ", ".join(f"{x.bank_shape} ({rate} Hz)" for rate, x in PANNS.items())
     raise ConversionError(f"{name} is {shape}; the published front ends have {known}")

@@ -1,6 +1,7 @@
 """Our own folder: `model.json`, a safetensors file a network with parameters as they are used, tokeniser files."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
@@ -48,6 +49,22 @@ def describe(module: nn.Module) -> dict[str, Any]:
         if name not in _SKIPPED
     }
     return {"class": type(module).__name__, **values}
+
+
+def fingerprint(module: nn.Module, params: Mapping[str, np.ndarray], *, more: bytes = b"") -> str:
+    """SHA-256, in hexadecimal, of what makes a network's numbers, whatever layout and file it was read from.
+
+    Args:
+        module: for its hyper-parameters.
+        params: by path; their type, shape and bytes count.
+        more: what counts beside them.
+    """
+    digest = hashlib.sha256(json.dumps(describe(module), sort_keys=True).encode())
+    digest.update(more)
+    for path, x in sorted(params.items()):
+        digest.update(f"\n{path} {x.dtype} {x.shape}\n".encode())
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def build(description: Mapping[str, Any]) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from ldm_jax.convert.checkpoint import Checkpoint
-from ldm_jax.convert.native import describe
+from ldm_jax.convert.native import fingerprint
 from ldm_jax.convert.rules import Params
 from ldm_jax.data.encoding.settings import WHAT
 from ldm_jax.text.tokenizers import TextTokenizer, load_tokenizer
@@ -91,19 +90,12 @@ def part(name: str, checkpoint: Checkpoint, audiomae: Checkpoint | None = None) 
 
 
 def part_hash(part: Part) -> str:
-    """SHA-256, in hexadecimal, of what makes a part's numbers.
-
-    That is its hyper-parameters, its tokeniser's vocabulary, and its parameters by path, type, shape and bytes,
-    whatever layout and file they were read from.
-    """
-    digest = hashlib.sha256(json.dumps(describe(part.module), sort_keys=True).encode())
+    """`fingerprint` of the network and its parameters, and of its tokeniser's vocabulary."""
+    more = b""
     if part.tokenizer is not None:
         words = sorted(part.tokenizer.backend.get_vocab().items())
-        digest.update(json.dumps([words, part.tokenizer.pad_id]).encode())
-    for path, x in sorted(part.params.items()):
-        digest.update(f"\n{path} {x.dtype} {x.shape}\n".encode())
-        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        more = json.dumps([words, part.tokenizer.pad_id]).encode()
+    return fingerprint(part.module, part.params, more=more)
 
 
 def part_hashes(parts: Mapping[str, Part]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """From the name of a backbone to the network with its weights."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from flax import traverse_util
 from ldm_jax.convert import single
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.load import load
-from ldm_jax.convert.native import describe
+from ldm_jax.convert.native import fingerprint
 from ldm_jax.eval import weights
 from ldm_jax.eval.backbones.backbone import Backbone, Kind
 from ldm_jax.text.tokenizers import TextTokenizer, load_tokenizer
@@ -113,14 +112,9 @@ def _tokenizer(
 
 
 def params_hash(module: nn.Module, params: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of a network's hyper-parameters and of its parameters by path, type, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(describe(module), sort_keys=True).encode())
+    """`fingerprint` of a network with its tree of parameters."""
     flat: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep="/")
-    for path, value in sorted(flat.items()):
-        x = np.asarray(value)
-        digest.update(f"\n{path} {x.dtype} {x.shape}\n".encode())
-        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    return fingerprint(module, {path: np.asarray(x) for path, x in flat.items()})
 
 
 def _file_hash(path: pathlib.Path) -> str:

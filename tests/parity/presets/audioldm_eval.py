@@ -21,6 +21,7 @@ def main(clone, vggish):
     sys.path.insert(0, clone)
     networks.stub("skimage.metrics", peak_signal_noise_ratio=None, structural_similarity=None)
     networks.stub("ssr_eval.metrics", AudioMetrics=None)
+    networks.torchvision_without_operators()
     networks.torchaudio_by_soundfile()
     networks.old_sqrtm()
     network = networks.torchvggish(vggish)

@@ -17,10 +17,7 @@ from tests.parity.presets import networks
 
 def prepare(folder):
     """What laion_clap's import and its constructor look for; its tokeniser is written into `folder`."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    prepare.kept = library  # it would go with its last reference
+    networks.torchvision_without_operators()
     networks.stub("wget", download=None)
     write_roberta(pathlib.Path(folder))
     tokenizer = transformers.RobertaTokenizer.from_pretrained(str(folder))

@@ -106,6 +106,19 @@ def torchaudio_by_soundfile():
     torchaudio.load = read
 
 
+def torchvision_without_operators():
+    """Lets a torchvision be imported whose compiled operators, made for CUDA, do not load; no tool calls them here."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision_without_operators.kept = library  # it would go with its last reference
+
+
 def old_sqrtm():
     """scipy.linalg.sqrtm with the argument `disp`, which SciPy 1.18 dropped."""
     import scipy.linalg
