@@ -173,13 +173,13 @@ class _Evaluation:
             reference = self._heard(against.side or "reference", against)
         else:
             reference = {} if against is None else self._read(against)
-        if measurement.paired:
-            names = generated.keys() & reference.keys()
-            if isinstance(against, Sound):
-                names &= set(self._paired)
-            generated = {name: generated[name] for name in names}
-            reference = {name: reference[name] for name in names}
-        return State(generated, reference)
+        if not measurement.paired:
+            return State(generated, reference)
+        names = set(generated) if against is None else generated.keys() & reference.keys()
+        if "reference" in self._sides and not isinstance(against, Caption):
+            names &= set(self._paired)
+        chosen = {name: reference[name] for name in names} if against is not None else {}
+        return State({name: generated[name] for name in names}, chosen)
 
     def _heard(self, side: str, what: Sound) -> Rows:
         key = (side, what.backbone, what.loading, what.front)

@@ -27,7 +27,7 @@ AV_BENCHMARK = Preset(
         divergence("KL PANNs", _PANNS, _KL),
         divergence("KL PaSST", _PASST, _KL),
         inception("IS PANNs", _PANNS),
-        inception("IS PaSST", _PASST),
+        dataclasses.replace(inception("IS PaSST", _PASST), paired=True),
         clap_text("CLAP", _CLAP, CosineScore()),
     ),
 )
