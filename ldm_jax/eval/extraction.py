@@ -3,11 +3,13 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -83,7 +85,7 @@ def extract(
         OSError: a file that cannot be opened for another reason than what it holds.
     """
     mine = share(clips)
-    runner = Runner(backbone, "audio") if mine else None
+    runner = functools.cache(lambda: Runner(backbone, "audio"))  # not before there is a row for it
     read: dict[str, _Read] = {}
     parts: dict[str, Outputs] = {}
     waiting = _Waiting()
@@ -101,16 +103,14 @@ def extract(
             elif one.inputs is not None:
                 waiting.add(one.clip.name, one.inputs)
                 read[one.clip.name] = dataclasses.replace(one, inputs=None)
-                assert runner is not None
                 for name, outputs in waiting.full(runner):
                     finish(name, outputs)
             bar.update()
-        if runner is not None:
-            for name, outputs in waiting.rest(runner):
-                finish(name, outputs)
+        for name, outputs in waiting.rest(runner):
+            finish(name, outputs)
     local = Features(
         outputs=_by_output(parts),
-        seconds={name: one.seconds for name, one in read.items() if one.error is None},
+        seconds={name: read[name].seconds for name in parts},
         problems=tuple(_problems(read.values(), parts, backbone)),
     )
     return _joined(gathered(local))
@@ -132,7 +132,7 @@ def _read_all(
             key = feature_key(
                 content=content_hash(clip),
                 loading=repr(loading),
-                backbone=f"{describe(backbone.module)} {front} {backbone.sha256}",
+                backbone=f"{describe(backbone.module)} {front} {backbone.sha256} {jax.default_backend()}",
             )
             if (found := cache.get(key)) is not None:
                 return _unpacked(clip, found)
@@ -194,19 +194,19 @@ class _Waiting:
         group = self._rows.setdefault(shape, [])
         group.extend((name, {key: x[i] for key, x in inputs.items()}) for i in range(count))
 
-    def full(self, runner: Runner) -> Iterator[tuple[str, Outputs]]:
-        """Runs groups that fill a batch; clips that are complete with it."""
+    def full(self, runner: Callable[[], Runner]) -> Iterator[tuple[str, Outputs]]:
+        """Runs as many rows as the runner takes at a time; clips that are complete with it."""
         for group in self._rows.values():
-            while len(group) >= runner.size:
-                rows, group[:] = group[: runner.size], group[runner.size :]
-                yield from self._run(rows, runner)
+            while group and len(group) >= (size := runner().size):
+                rows, group[:] = group[:size], group[size:]
+                yield from self._run(rows, runner())
 
-    def rest(self, runner: Runner) -> Iterator[tuple[str, Outputs]]:
+    def rest(self, runner: Callable[[], Runner]) -> Iterator[tuple[str, Outputs]]:
         """Runs all that is left."""
         yield from self.full(runner)
         for group in self._rows.values():
             if group:
-                yield from self._run(group, runner)
+                yield from self._run(group, runner())
         self._rows.clear()
 
     def _run(

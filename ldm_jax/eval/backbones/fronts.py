@@ -67,7 +67,9 @@ def _clap_seconds(module: Any, wave: Wave, _: int) -> Inputs:
     return {"log_mel": _narrow(np.stack(rows))}
 
 
-def _audiomae(module: Any, wave: Wave, _: int) -> Inputs:
+def _audiomae(module: Any, wave: Wave, rate: int) -> Inputs:
+    if len(wave) < rate // 40:  # a frame
+        return {"log_mel": np.zeros((0, *module.img_size), np.float32)}
     return {"log_mel": _narrow(audiomae_input(wave, frames=module.img_size[0]))[None]}
 
 
