@@ -19,7 +19,7 @@ def main() -> int:
 
     try:
         running.run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     return 0

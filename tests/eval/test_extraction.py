@@ -174,6 +174,7 @@ def test_bad_files_are_named(sides, tiny_backbones, tmp_path):
     assert said["silent"] == "silent"
     assert "mean was taken" in said["stereo"]
     assert "nothing above 4 kHz" in said["old"]
+    assert said["fine"] == "96000 Hz: brought to 16000 Hz"
 
 
 def test_buckets_waste_at_most_a_quarter():

@@ -81,6 +81,8 @@ def _of_file(wave: Float[np.ndarray, "samples channels"], rate: int, wanted: int
         remarks.append("silent")
     if rate < min(wanted, 16_000):
         remarks.append(f"{rate} Hz: nothing above {rate / 2000:g} kHz can be in it")
+    if rate > 48_000:  # the highest at which sound is usually kept
+        remarks.append(f"{rate} Hz: brought to {wanted} Hz")
     return remarks
 
 
