@@ -5,8 +5,8 @@ r"""Writes tests/golden/eval_waves.npz: what evaluation tools make of files, by 
     git clone https://github.com/hkchengrex/av-benchmark           # at 050a5cd
     git clone https://github.com/microsoft/fadtk                   # at ec74b1f
     git clone https://github.com/Stability-AI/stable-audio-metrics # at fd55536
-    pip install --no-deps --target /tmp/extra torchaudio==2.11.0 resampy==0.4.3 pyloudnorm==0.2.0
-    EVAL_TOOLS_SOURCE=. PYTHONPATH=/tmp/extra .venv-parity/bin/python -m tests.parity.goldens_eval_waves
+    pip install --no-deps --target build/extra torchaudio==2.11.0 resampy==0.4.3 pyloudnorm==0.2.0
+    EVAL_TOOLS_SOURCE=. PYTHONPATH=build/extra .venv-parity/bin/python -m tests.parity.goldens_eval_waves
 
 Without the variable the file stays as it is. torchaudio reads and writes by soundfile, which fadtk asks for; what the
 tools import beside that is not run here.

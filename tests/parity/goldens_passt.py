@@ -1,8 +1,8 @@
 r"""Writes tests/golden/passt.npz and passt_features.npz from hear21passt, kept elsewhere.
 
     git clone https://github.com/kkoutini/passt_hear21 # at 5f1cce6
-    pip install --no-deps --target /tmp/extra torchaudio==2.11.0
-    PASST_SOURCE=passt_hear21 PYTHONPATH=/tmp/extra .venv-parity/bin/python -m tests.parity.goldens_passt
+    pip install --no-deps --target build/extra torchaudio==2.11.0
+    PASST_SOURCE=passt_hear21 PYTHONPATH=build/extra .venv-parity/bin/python -m tests.parity.goldens_passt
 
 Without the variable the files stay as they are. timm, of which one function for downloads is imported, is not needed.
 """
