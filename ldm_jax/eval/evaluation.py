@@ -122,7 +122,7 @@ class _Evaluation:
             figures=tuple(figures),
             generated=self._side("generated"),
             reference=self._side("reference") if "reference" in self._sides else None,
-            backbones={name: self._backbones[name].record for name in self._used},
+            backbones={name: self._record(name) for name in self._used},
             problems=_unique(self._problems),
             versions={
                 name: importlib.metadata.version(name)
@@ -184,7 +184,7 @@ class _Evaluation:
     def _heard(self, side: str, what: Sound) -> Rows:
         key = (side, what.backbone, what.loading, what.front)
         if key not in self._features:
-            self._use(what.backbone)
+            self._used[what.backbone] = None
             self._features[key] = extract(
                 self._sides[side],
                 self._backbones[what.backbone],
@@ -200,18 +200,17 @@ class _Evaluation:
             return {name: x.mean(axis=0, keepdims=True) for name, x in rows.items()}
         return rows
 
-    def _use(self, name: str) -> None:
-        """The backbone goes on record; with other weights under a published name that is said."""
+    def _record(self, name: str) -> dict[str, str]:
+        """What the report says of a backbone; of a published name also whether these are the published weights."""
         backbone = self._backbones[name]
-        if name not in self._used and is_published(name, backbone.sha256) is False:
-            why = f"not the published weights of {name}, by its SHA-256"
-            self._problems.append(Problem(file=backbone.source, why=why, dropped=False))
-        self._used[name] = None
+        known = is_published(name, backbone.sha256)
+        published = {} if known is None else {"published": "yes" if known else "no"}
+        return {**backbone.record, **published}
 
     def _read(self, what: Caption) -> Rows:
         """The captions' vectors, once for each CLAP."""
         if what not in self._rows:
-            self._use(what.backbone)
+            self._used[what.backbone] = None
             captions = {
                 clip.name: clip.captions[0] for clip in self._sides["generated"] if clip.captions
             }

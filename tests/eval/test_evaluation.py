@@ -68,6 +68,7 @@ def test_the_report_says_what_was_measured(sides, plain):
     assert plain.generated.seconds == pytest.approx(seconds, abs=1e-6)
     assert set(plain.backbones) == {"vggish", "cnn14_16k"}
     assert all(len(record["sha256"]) == 64 for record in plain.backbones.values())
+    assert {record["published"] for record in plain.backbones.values()} == {"no"}
     settings = {figure.name: figure.settings for figure in plain.figures}
     assert settings["kl.cnn14_16k"]["direction"] == "reference_to_generated"
     assert settings["kl.cnn14_16k"]["eps"] == 1e-6

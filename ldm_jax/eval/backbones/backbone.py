@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import numpy as np
@@ -40,6 +40,6 @@ class Backbone:
     tokenizer: TextTokenizer | None = None
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, str]:
         """What a report says of it."""
         return {"source": self.source, "sha256": self.sha256}

@@ -37,8 +37,9 @@ def table(report: Report, *, width: int | None = None, unicode: bool | None = No
     if report.backbones:
         lines += ["", "Networks:"]
         for name, known in report.backbones.items():
+            other = ", not the published file" if known.get("published") == "no" else ""
             digest = known.get("sha256", "")[:12]
-            lines.append(f"  {name}: {known.get('source', '')}, SHA-256 {digest}")
+            lines.append(f"  {name}: {known.get('source', '')}, SHA-256 {digest}{other}")
     lines += _problems([one for one in report.problems if one.dropped], "left out", width)
     lines += _problems([one for one in report.problems if not one.dropped], "to be noted", width)
     return "\n".join(map(sign, lines))

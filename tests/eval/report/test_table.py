@@ -76,3 +76,9 @@ def test_terminals_that_know_few_signs(monkeypatch, encoding):
         "CLAP (higher is better)",
     ]
     assert len({line.index("975") for line in lines}) == 1  # still in columns
+
+
+def test_other_weights_than_published_are_told():
+    known = {"vggish": {"source": "vggish.pth", "sha256": "f" * 64, "published": "no"}}
+    lines = table(report(backbones=known), width=100, unicode=True).splitlines()
+    assert "  vggish: vggish.pth, SHA-256 ffffffffffff, not the published file" in lines
