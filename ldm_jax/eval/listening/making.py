@@ -19,9 +19,8 @@ from ldm_jax.eval.listening.sound import PEAK, Codec, Sound, encode, matched
 from ldm_jax.eval.listening.spoken import speak
 
 FORMAT = "ldm_jax listening test 1"
-LENGTH = (
-    60  # clips that a rater hears if nobody says how many: a quarter of an hour with clips of 10 s
-)
+# Clips that a rater hears if nobody says how many: a quarter of an hour with clips of 10 s.
+LENGTH = 60
 SECONDS_TO_ANSWER = 5.0
 
 
