@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
-ATTEMPTS = (
-    20  # at an order without neighbours of one item; where there is one item alone, there is none
-)
+# At an order without neighbours of one item; where there is one item alone, there is none.
+ATTEMPTS = 20
 
 
 def latin_rows(

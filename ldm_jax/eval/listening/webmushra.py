@@ -20,9 +20,8 @@ from ldm_jax.eval.listening.material import Item
 from ldm_jax.eval.listening.questions import Question
 from ldm_jax.eval.listening.sound import Sound, matched
 
-RATE = (
-    48_000  # webMUSHRA wants the device's rate, and one rate, length and number of channels a page
-)
+# The usual rate of devices: webMUSHRA wants the device's, and one rate, length and number of channels a page.
+RATE = 48_000
 MOST_CONDITIONS, MOST_SECONDS = (
     12,
     12.0,

@@ -18,9 +18,8 @@ from tests import golden
 from tests.eval.preset_clips import FORMS, captions, write_pairs
 from tests.parity.presets import laion, networks, passt
 
-CHECKPOINT = (
-    "load/clap_score/630k-audioset-fusion-best.pt"  # where the tool looks before it downloads
-)
+# Where the tool looks before it downloads.
+CHECKPOINT = "load/clap_score/630k-audioset-fusion-best.pt"
 
 
 def main(clone):
