@@ -1,13 +1,15 @@
 """One system's clips and a preset to a report."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ldm_jax.eval.backbones.backbone import Backbone
+from ldm_jax.eval.backbones.programs import Runner
 from ldm_jax.eval.cache import FeatureCache
 from ldm_jax.eval.clips import Clip, ClipSet, content_hash, pair
 from ldm_jax.eval.extraction import Features, extract
@@ -98,6 +100,7 @@ class _Evaluation:
         self._rows: dict[Caption | Distance, Rows] = {}
         self._heard_texts: dict[str, Mapping[str, str]] = {}
         self._used: dict[str, None] = {}
+        self._placed: tuple[str, Callable[[], Runner]] | None = None
         self._seconds: dict[str, dict[str, float]] = {"generated": {}, "reference": {}}
 
     def report(self, system: str) -> Report:
@@ -190,6 +193,7 @@ class _Evaluation:
                 self._backbones[what.backbone],
                 loading=LOADINGS[what.loading],
                 front=what.front,
+                runner=self._runner(what.backbone),
                 cache=self._options.cache,
                 progress=self._options.progress,
             )
@@ -199,6 +203,13 @@ class _Evaluation:
         if what.average:
             return {name: x.mean(axis=0, keepdims=True) for name, x in rows.items()}
         return rows
+
+    def _runner(self, name: str) -> Callable[[], Runner]:
+        """One placement for both sides, which are heard one after the other; the network before it is let go."""
+        if self._placed is None or self._placed[0] != name:
+            backbone = self._backbones[name]
+            self._placed = name, functools.cache(lambda: Runner(backbone, "audio"))
+        return self._placed[1]
 
     def _record(self, name: str) -> dict[str, str]:
         """What the report says of a backbone; of a published name also whether these are the published weights."""

@@ -68,6 +68,7 @@ def extract(
     *,
     loading: Loading,
     front: str,
+    runner: Callable[[], Runner] | None = None,
     cache: FeatureCache | None = None,
     progress: bool = False,
 ) -> Features:
@@ -78,6 +79,7 @@ def extract(
         backbone: the network.
         loading: how a file becomes a wave at the backbone's rate.
         front: how a wave becomes its rows; a key of `FRONTS` behind the backbone's kind.
+        runner: places the backbone, or gives it as it is placed already; called when there is a row for it.
         cache: where features are kept by content; None computes all.
         progress: whether to show a bar.
 
@@ -85,7 +87,7 @@ def extract(
         OSError: a file that cannot be opened for another reason than what it holds.
     """
     mine = share(clips)
-    runner = functools.cache(lambda: Runner(backbone, "audio"))  # not before there is a row for it
+    runner = functools.cache(lambda: Runner(backbone, "audio")) if runner is None else runner
     read: dict[str, _Read] = {}
     parts: dict[str, Outputs] = {}
     waiting = _Waiting()
@@ -125,6 +127,7 @@ def _read_all(
 ) -> Iterator[_Read]:
     """The clips in order, `AHEAD` of them in work."""
     prepare = FRONTS[backbone.kind, front]
+    network = f"{describe(backbone.module)} {front} {backbone.sha256} {jax.default_backend()}"
 
     def read(clip: Clip) -> _Read:
         key = ""
@@ -132,7 +135,7 @@ def _read_all(
             key = feature_key(
                 content=content_hash(clip),
                 loading=repr(loading),
-                backbone=f"{describe(backbone.module)} {front} {backbone.sha256} {jax.default_backend()}",
+                backbone=network,
             )
             if (found := cache.get(key)) is not None:
                 return _unpacked(clip, found)

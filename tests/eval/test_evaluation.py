@@ -157,7 +157,9 @@ def test_too_few_names_for_pairs(sides, tiny_backbones):
 
 def test_one_clip_is_too_few(sides, tiny_backbones):
     one = ClipSet(source="one", clips=sides[0].clips[:1])
-    with pytest.raises(ValueError, match="1 feature vectors of 1 clips; this metric takes 2 or more"):
+    with pytest.raises(
+        ValueError, match="1 feature vectors of 1 clips; this metric takes 2 or more"
+    ):
         evaluate(
             one,
             sides[1],

@@ -70,9 +70,8 @@ def compiled(kind: str, task: str, module: Any, mesh: Mesh) -> Callable[..., Any
     function = TASKS[kind, task](module)
 
     def exact(weights: Any, inputs: Mapping[str, Any]) -> dict[str, jax.Array]:
-        with jax.default_matmul_precision(
-            "highest"
-        ):  # accelerators would round to bfloat16 or TF32
+        # Accelerators would round to bfloat16 or TF32.
+        with jax.default_matmul_precision("highest"):
             return function(weights, inputs)
 
     return program(
