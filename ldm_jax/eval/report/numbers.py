@@ -47,6 +47,8 @@ def _fixed(value: float, decimals: int | None) -> str:
     """With so many decimals, unless nothing but zeros would be left of something."""
     if decimals is None or not math.isfinite(value):
         return number_text(value)
+    if not value and decimals > DIGITS:  # the rounding of a computation that gives 0
+        return "0"
     text = f"{value:.{decimals}f}"
     if value and not text.strip("-0."):
         return f"{value:.1e}"

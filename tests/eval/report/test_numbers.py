@@ -70,3 +70,8 @@ def test_columns_of_a_terminal():
     assert shortened("雨の音", 5) == "雨の…"
     assert shortened("abcdef", 4, "...") == "a..."
     assert shortened("abc", 3) == "abc"
+
+
+def test_nothing_is_no_row_of_zeros():
+    nothing = Estimate(value=0.0, low=0.0, high=3.7e-17, clips=14)
+    assert (value_text(nothing), interval_text(nothing)) == ("0", "0 to 3.7e-17")
