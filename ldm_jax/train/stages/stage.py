@@ -1,0 +1,102 @@
+"""What a training stage is: the networks that it moves, down which losses, on which batches.
+
+A stage is a dataclass of what can be configured, with the methods below; each has a file of its own here. All that is
+random in a step is drawn by `draw` for the whole batch at once, before it is divided into microbatches, and so does
+not depend on how many of those there are, nor on the devices. The losses are then functions of arrays alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from ldm_jax.audio.log_mel import LogMelSettings
+from ldm_jax.data.features import Feature, TextTokenizers
+from ldm_jax.train.metrics import Metrics
+
+Params = dict[str, Any]  # of a network
+AllParams = dict[str, Params]  # by network
+Networks = Mapping[str, nn.Module]  # by the same names
+Arrays = dict[str, Any]
+
+
+class Given(NamedTuple):
+    """All that a loss depends on beside the parameters that are trained.
+
+    Attributes:
+        frozen: parameters of the networks that stay as they are.
+        batch: what the data pipeline made, rows first.
+        draws: what `Stage.draw` made. Arrays with axes have the batch's rows first; scalars hold for all rows.
+        constants: what `Stage.measure` found before the first step.
+        step: how many updates lie behind.
+    """
+
+    frozen: AllParams
+    batch: Arrays
+    draws: Arrays
+    constants: Arrays
+    step: Int[Array, ""]
+
+
+Loss = Callable[[AllParams, Given], tuple[Float[Array, ""], Metrics]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """One loss, and the networks that go down its gradient by an optimiser of their own.
+
+    Players move one after the other in each step; the second sees what the first has become.
+
+    Attributes:
+        name: "generator", "discriminator"; of a stage with one player "model".
+        networks: that it moves.
+        loss: of (parameters of all trained networks, `Given`): a scalar in float32, a mean over the batch's rows, and
+            figures for the log.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    loss: Loss
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """What the loop asks of a stage. `networks` has every network of `trained` and `frozen`."""
+
+    def trained(self) -> tuple[str, ...]:
+        """Names of the networks that it moves."""
+        ...
+
+    def averaged(self) -> tuple[str, ...]:
+        """Those of them whose moving average is kept: all that are used afterwards, so no discriminator."""
+        ...
+
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the networks that it needs as they are."""
+        ...
+
+    def features(
+        self, text: TextTokenizers, mel: LogMelSettings, seconds: float
+    ) -> tuple[Feature, ...]:
+        """What a batch from sound holds."""
+        ...
+
+    def check(self, networks: Networks) -> None:
+        """Raises ValueError, in one sentence, where settings and networks do not fit each other."""
+        ...
+
+    def measure(self, networks: Networks, frozen: AllParams, batch: Arrays) -> Arrays:
+        """Constants that are measured once, on the first batch, and kept with the run (mostly none)."""
+        ...
+
+    def draw(
+        self, networks: Networks, key: Key[Array, ""], batch: Arrays, step: Int[Array, ""]
+    ) -> Arrays:
+        """All that is random in a step, for the whole batch: see `Given.draws`."""
+        ...
+
+    def players(self, networks: Networks) -> tuple[Player, ...]:
+        """Who moves, in order."""
+        ...
