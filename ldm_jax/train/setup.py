@@ -1,0 +1,283 @@
+"""From a config to all that a run is made of: networks, mesh, representation, optimisers, and the compiled step.
+
+Everything that can be wrong with a config is found here, before anything is compiled.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from ldm_jax.convert.checkpoint import abstract_params, init_params
+from ldm_jax.convert.native import describe
+from ldm_jax.data.features import Feature, TextTokenizers
+from ldm_jax.parallel.mesh import replicated, training_mesh
+from ldm_jax.parallel.sharding import abstract, batch_shardings, check_batch, shardings
+from ldm_jax.pipeline.networks import with_dtype
+from ldm_jax.pipeline.tokens import Tokenizers
+from ldm_jax.train import examples, lora, optimizer
+from ldm_jax.train.config import MELS, Training, check
+from ldm_jax.train.representation import EVERYTHING, Representation, chosen
+from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
+from ldm_jax.train.state import TrainState, initial
+from ldm_jax.train.step import Step, make_step
+from ldm_jax.train.weights import Opened, open_networks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A run before its first step.
+
+    Attributes:
+        config: as it was checked.
+        opened: the networks and where their parameters come from.
+        networks: all of them in their compute types.
+        features: what a batch from sound holds.
+        mesh: (data, fsdp, tensor).
+        representation: what of the parameters is trained.
+        transformations: the optimiser of each player.
+    """
+
+    config: Training
+    opened: Opened
+    networks: Mapping[str, nn.Module]
+    features: tuple[Feature, ...]
+    mesh: Mesh
+    representation: Representation
+    transformations: Mapping[str, optax.GradientTransformation]
+
+    @property
+    def stage(self) -> Stage:
+        """What is trained."""
+        return self.config.stage
+
+    @property
+    def key(self) -> Any:
+        """The run's key, from which every step's is folded."""
+        return jax.random.key(self.config.seed)
+
+    @functools.cached_property
+    def descriptions(self) -> dict[str, Any]:
+        """All networks as JSON."""
+        return {name: describe(module) for name, module in self.networks.items()}
+
+    @functools.cached_property
+    def step(self) -> Step:
+        """The step as a plain function; see `make_step`."""
+        return make_step(
+            self.stage,
+            self.networks,
+            self.transformations,
+            join=self.representation.join,
+            ema_decay=self.config.ema,
+            accumulation=self.config.accumulation,
+        )
+
+    def compiled(self, batch: Arrays) -> Any:
+        """The step under `jit`, the state donated, for batches like `batch` (arrays or their shapes).
+
+        Returned with shardings that the state keeps, so that there is one compilation.
+        """
+        state, _, _ = self.abstract(batch)
+        placed = jax.tree.map(lambda x: x.sharding, state)
+        return jax.jit(
+            self.step, donate_argnums=0, out_shardings=(placed, replicated(self.mesh))
+        )
+
+    def abstract(self, batch: Arrays) -> tuple[TrainState, dict[str, Any], AllParams]:
+        """(state, held, frozen) as shapes with shardings, nothing computed."""
+        trained = {name: abstract_params(self.networks[name]) for name in self.stage.trained()}
+        frozen = {
+            name: _cast(abstract_params(self.networks[name]), self._frozen_dtype)
+            for name in self.stage.frozen()
+        }
+        constants = jax.eval_shape(
+            functools.partial(self.stage.measure, self.networks), frozen, _shapes(batch)
+        )
+        state, held = jax.eval_shape(self._begin, trained, constants, self.key)
+        return tuple(  # type: ignore[return-value]  # three trees in, three trees out
+            abstract(tree, shardings(tree, self.mesh)) for tree in (state, held, frozen)
+        )
+
+    def abstract_batch(self, batch: Arrays) -> Arrays:
+        """`batch` as shapes with shardings, as many rows as the config says."""
+        shapes = {
+            name: jax.ShapeDtypeStruct((self.config.batch, *x.shape[1:]), _canonical(x.dtype))
+            for name, x in examples.on_device(batch).items()
+        }
+        return abstract(shapes, batch_shardings(shapes, self.mesh))
+
+    def frozen(self) -> AllParams:
+        """Parameters of the frozen networks on the mesh, in their compute type."""
+        host = {name: self.opened.params[name] for name in self.stage.frozen()}
+        cast = jax.tree.map(lambda x: np.asarray(x, self._frozen_dtype), host)
+        return jax.device_put(cast, shardings(cast, self.mesh))
+
+    def begin(self, batch: Arrays, constants: Arrays) -> tuple[TrainState, dict[str, Any]]:
+        """(state, held) of a run that starts: parameters given or fresh, made where they will lie."""
+        state, held, _ = self.abstract(batch)
+        places = jax.tree.map(lambda x: x.sharding, (state, held))
+        make = jax.jit(self._begin, out_shardings=places)
+        return make(self._given(), constants, self.key)
+
+    def held(self, batch: Arrays) -> dict[str, Any]:
+        """`held` alone, for a run that goes on."""
+        state, held, _ = self.abstract(batch)
+        if not jax.tree.leaves(held):
+            return held
+        places = jax.tree.map(lambda x: x.sharding, held)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state.constants)
+        make = jax.jit(lambda *inputs: self._begin(*inputs)[1], out_shardings=places)
+        return make(self._given(), zeros, self.key)
+
+    def constants(self, frozen: AllParams, batch: Arrays) -> Arrays:
+        """What the stage measures on the first batch."""
+        measure = jax.jit(
+            functools.partial(self.stage.measure, self.networks),
+            out_shardings=replicated(self.mesh),
+        )
+        return measure(frozen, batch)
+
+    @property
+    def _frozen_dtype(self) -> Any:
+        return jnp.dtype(self.config.frozen_dtype or self.config.dtype)
+
+    def _given(self) -> AllParams:
+        """Parameters that trained networks start from, where there are any, on the mesh."""
+        host = {
+            name: jax.tree.map(lambda x: np.asarray(x, np.float32), self.opened.params[name])
+            for name in self.stage.trained()
+            if self.opened.params.get(name) is not None
+        }
+        return jax.device_put(host, shardings(host, self.mesh))
+
+    def _begin(
+        self, given: AllParams, constants: Arrays, key: Any
+    ) -> tuple[TrainState, dict[str, Any]]:
+        params = {
+            name: given[name]
+            if name in given
+            else init_params(self.networks[name], _named(key, name))
+            for name in self.stage.trained()
+        }
+        trained, held = self.representation.split(params, _named(key, "lora"))
+        players = {player.name: player.networks for player in self.stage.players(self.networks)}
+        state = initial(
+            trained,
+            averaged=self.stage.averaged(),
+            transformations=self.transformations,
+            players=players,
+            constants=constants,
+        )
+        return state, held
+
+
+def setup(config: Training, *, devices: Any = None) -> Setup:
+    """Checks a config and opens what it names; nothing is compiled and no parameter read.
+
+    Args:
+        config: of the run.
+        devices: to make the mesh of; None is all.
+
+    Raises:
+        ValueError: whatever is wrong, in one sentence.
+    """
+    check(config)
+    optimizer.check(config.optimizer)
+    lora.check(config.lora)
+    mesh = training_mesh(
+        data=config.mesh.data,
+        fsdp=config.mesh.fsdp,
+        tensor=config.mesh.tensor,
+        slices=config.mesh.slices,
+        devices=devices,
+    )
+    check_batch(config.batch, mesh, microbatches=config.accumulation)
+    stage: Stage = config.stage
+    opened = open_networks(
+        config.networks.to_dict(),
+        checkpoint=config.checkpoint,
+        weights=config.weights.to_dict(),
+        trained=stage.trained(),
+        frozen=stage.frozen(),
+    )
+    frozen_dtype = config.frozen_dtype or config.dtype
+    networks = {
+        name: with_dtype(module, jnp.dtype(config.dtype if name in stage.trained() else frozen_dtype))
+        for name, module in opened.networks.items()
+        if name in (*stage.trained(), *stage.frozen())
+    }
+    stage.check(networks)
+    made = Setup(
+        config=config,
+        opened=opened,
+        networks=networks,
+        features=stage.features(
+            _tokenizers(config, opened, networks), MELS[config.data.sample_rate], config.data.seconds
+        ),
+        mesh=mesh,
+        representation=(
+            lora.representation(config.lora, also=config.trainable)
+            if config.lora.rank
+            else chosen(config.trainable or EVERYTHING)
+        ),
+        transformations={
+            player.name: optimizer.transformation(config.optimizer, total_steps=config.steps)
+            for player in stage.players(networks)
+        },
+    )
+    return made
+
+
+def _tokenizers(
+    config: Training, opened: Opened, networks: Mapping[str, nn.Module]
+) -> TextTokenizers:
+    """Those of the networks that read text. A batch from encodings needs none."""
+    folders = dict(opened.tokenizers)
+    if given := config.data.tokenizers:
+        folders |= {path.name: path for path in pathlib.Path(given).iterdir() if path.is_dir()}
+    reading = [name for name in ("clap", "t5", "phoneme_encoder") if name in networks]
+    if config.data.encoded:
+        reading = [name for name in reading if name == "phoneme_encoder"]
+    if missing := [name for name in reading if name in ("clap", "t5") and name not in folders]:
+        raise ValueError(
+            f"{missing[0]} reads text, and no tokeniser for it is known: set data.tokenizers to a folder that holds "
+            f"{missing[0]}/ with its tokeniser's files, or checkpoint to one that has them"
+        )
+    found = Tokenizers.load(reading, folders)
+    return TextTokenizers(
+        clap=found.clap,
+        t5=found.t5,
+        phonemes=found.phonemes,
+        clap_length=config.data.clap_length,
+        t5_length=config.data.t5_length,
+    )
+
+
+def _named(key: Any, name: str) -> Any:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), tree)
+
+
+def _shapes(batch: Arrays) -> Arrays:
+    return {
+        name: jax.ShapeDtypeStruct(x.shape, _canonical(x.dtype))
+        for name, x in examples.on_device(batch).items()
+    }
+
+
+def _canonical(dtype: Any) -> Any:
+    """int64 becomes int32 on devices."""
+    return jax.dtypes.canonicalize_dtype(dtype)

@@ -1,0 +1,74 @@
+"""A stage whose losses and gradients can be written down."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ldm_jax.data.features import STAGES
+from ldm_jax.train.metrics import banded, mean
+from ldm_jax.train.previews import Preview
+from ldm_jax.train.stages.stage import Player, Stage
+
+MELS = 64
+
+
+class Line(nn.Module):
+    """One number a clip from its mean log-mel."""
+
+    dtype: object = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1, dtype=self.dtype, name="line")(x)
+
+    def example(self):
+        return (jnp.zeros((1, MELS)),)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Fit(Stage):
+    """Predicts a random number from each clip; `rival` predicts the first one's error."""
+
+    noise: float = 0.1
+    rivals: bool = False
+    poison: tuple[int, ...] = ()  # steps whose loss is not a number
+
+    def trained(self):
+        return ("line", "rival") if self.rivals else ("line",)
+
+    def averaged(self):
+        return ("line",)
+
+    def features(self, text, mel, seconds):
+        return STAGES["vae"](text, mel, seconds)
+
+    def draw(self, networks, key, batch, step):
+        rows = batch["log_mel"].shape[0]
+        wrong = jnp.isin(step, jnp.asarray(self.poison or (-1,)))
+        return {
+            "target": self.noise * jax.random.normal(key, (rows,)),
+            "factor": jnp.where(wrong, jnp.nan, 1.0),
+        }
+
+    def players(self, networks):
+        def value(name, params, given):
+            x = given.batch["log_mel"].mean(1) / 10
+            return networks[name].apply({"params": params[name]}, x)[:, 0]
+
+        def fit(params, given):
+            error = (value("line", params, given) - given.draws["target"]) ** 2
+            bands = (given.draws["target"] > 0).astype(jnp.int32)
+            figures = {"error": mean(error), "by_sign": banded(error, bands, count=2)}
+            return given.draws["factor"] * error.mean(), figures
+
+        def chase(params, given):
+            aim = jax.lax.stop_gradient(value("line", params, given))
+            return ((value("rival", params, given) - aim) ** 2).mean(), {}
+
+        one = Player(name="model", networks=("line",), loss=fit)
+        return (one, Player(name="rival", networks=("rival",), loss=chase)) if self.rivals else (one,)
+
+    def preview(self, networks, params, given, key):
+        return Preview(figures={"weight": float(jnp.abs(params["line"]["line"]["kernel"]).sum())})
