@@ -31,7 +31,10 @@ def main() -> int:
 
         from ldm_jax.parallel import distributed  # imports jax: not before the flags are known to be good
 
-        distributed.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        try:
+            distributed.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        except RuntimeError as error:
+            raise ValueError(error) from None
 
         from ldm_jax.train.loop import train
         from ldm_jax.train.preemption import EXIT_CODE

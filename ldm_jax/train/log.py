@@ -55,8 +55,11 @@ class Log:
         if not self._writes:
             return
         line = {"step": step, "time": round(time.time(), 3), **{k: _json(v) for k, v in figures.items()}}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(f"{self._file.name} cannot be written: {error.strerror}") from None
         self._bar.set_postfix({k: f"{figures[k]:.4g}" for k in _SHOWN if k in figures})
         if self._events is not None:
             for name, value in figures.items():

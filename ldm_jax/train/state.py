@@ -7,7 +7,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 
 @flax.struct.dataclass
@@ -24,13 +23,13 @@ class TrainState:
         skipped_in_a_row: those since the last one that was.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: dict[str, Any]
     ema: dict[str, Any]
     opt: dict[str, Any]
     constants: dict[str, Any]
-    skipped: Int[Array, ""]
-    skipped_in_a_row: Int[Array, ""]
+    skipped: Any
+    skipped_in_a_row: Any
 
 
 def initial(
@@ -50,17 +49,16 @@ def initial(
         players: the networks that each moves.
         constants: of the run.
     """
-    zero = jnp.zeros((), jnp.int32)
+    # Nothing may be the same buffer twice: all are donated.
     return TrainState(
-        step=zero,
+        step=jnp.zeros((), jnp.int32),
         params=params,
-        # A copy: the same buffer cannot be donated twice.
         ema=jax.tree.map(jnp.copy, {name: params[name] for name in averaged}),
         opt={
             name: transformations[name].init({network: params[network] for network in networks})
             for name, networks in players.items()
         },
         constants=constants,
-        skipped=zero,
-        skipped_in_a_row=jnp.copy(zero),
+        skipped=jnp.zeros((), jnp.int32),
+        skipped_in_a_row=jnp.zeros((), jnp.int32),
     )

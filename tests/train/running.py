@@ -1,0 +1,102 @@
+"""`train.py` in processes of its own, as a user runs it."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+ROOT = pathlib.Path(__file__).parents[2]
+TOY = "tests/train/toy_config.py"
+
+
+def command(config, run, *flags):
+    return [sys.executable, "train.py", f"--config={config}", f"--workdir={run}", *flags]
+
+
+def environment(data, *, devices=1):
+    return os.environ | {
+        "TOY_DATA": str(data),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def run_toy(run, data, *flags, devices=1, config=TOY, before=()):
+    """Runs to the end, whatever that is."""
+    return subprocess.run(
+        [*before, *command(config, run, *flags)],
+        cwd=ROOT,
+        env=environment(data, devices=devices),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def interrupt(run, data, number, *flags, after, devices=1):
+    """Starts it, sends the signal `number` after the step `after` and a first checkpoint; the exit code."""
+    process = subprocess.Popen(
+        command(TOY, run, *flags),
+        cwd=ROOT,
+        env=environment(data, devices=devices),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 120
+    while last_step(run) < after or not list(run.glob("checkpoints/0*[0-9]")):
+        assert time.monotonic() < until, "no progress"
+        assert process.poll() is None, "ended by itself"
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.wait(timeout=60)
+
+
+def lines(run):
+    """The log's lines that have a loss, by step; of a step that was repeated the last."""
+    out = {}
+    path = pathlib.Path(run) / "log.jsonl"
+    for text in path.read_text().splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if "loss" in line or "model/loss" in line:
+            out[line["step"]] = line
+    return out
+
+
+def last_step(run):
+    return max(lines(run), default=0)
+
+
+def final_state(run):
+    """The newest checkpoint as NumPy arrays by path."""
+    folders = sorted(p for p in (pathlib.Path(run) / "checkpoints").iterdir() if p.name.isdigit())
+    path = str(folders[-1].absolute())
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    stored = dict(ocp.metadata(path).metadata)
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(ocp.load(path, abstract))
+    return {jax.tree_util.keystr(where): np.asarray(x) for where, x in leaves}
+
+
+def assert_same(one, other, *, rtol=0.0):
+    """States equal, bit for bit by default."""
+    one, other = final_state(one), final_state(other)
+    assert one.keys() == other.keys()
+    for name, x in one.items():
+        if rtol:
+            scale = max(np.abs(x).max(initial=0), 1e-6)
+            assert np.abs(x - other[name]).max(initial=0) <= rtol * scale, name
+        else:
+            np.testing.assert_array_equal(x, other[name], err_msg=name)

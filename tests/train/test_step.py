@@ -1,0 +1,152 @@
+"""One update against what can be written down."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ldm_jax.train.metrics import figures
+from ldm_jax.train.representation import chosen
+from ldm_jax.train.state import initial
+from ldm_jax.train.step import averaged, make_step
+from tests.train.toy import MELS, Fit, Line
+
+RATE = 0.01
+KEY = jax.random.key(7)
+BATCH = {"log_mel": jnp.asarray(np.random.default_rng(0).normal(-5, 2, (8, 12, MELS)), jnp.float32)}
+
+
+def beginning(stage, tx):
+    networks = {name: Line() for name in stage.trained()}
+    params = {
+        name: module.init(jax.random.key(i), *module.example())["params"]
+        for i, (name, module) in enumerate(networks.items())
+    }
+    players = stage.players(networks)
+    transformations = {player.name: tx for player in players}
+    state = initial(
+        params,
+        averaged=stage.averaged(),
+        transformations=transformations,
+        players={player.name: player.networks for player in players},
+        constants={},
+    )
+    return networks, transformations, state
+
+
+def stepper(stage, *, tx=None, accumulation=1, decay=0.5):
+    networks, transformations, state = beginning(stage, tx or optax.sgd(RATE))
+    step = make_step(
+        stage,
+        networks,
+        transformations,
+        join=chosen().join,
+        ema_decay=decay,
+        accumulation=accumulation,
+    )
+    return jax.jit(step), state
+
+
+def test_a_step_down_a_parabola():
+    step, state = stepper(Fit())
+    after, metrics = step(state, {}, {}, BATCH, KEY)
+    x = np.asarray(BATCH["log_mel"]).mean(1) / 10
+    target = Fit().draw({}, jax.random.fold_in(KEY, 0), BATCH, jnp.int32(0))["target"]
+    kernel = np.asarray(state.params["line"]["line"]["kernel"])
+    error = x @ kernel[:, 0] + np.asarray(state.params["line"]["line"]["bias"]) - np.asarray(target)
+    slope = 2 * (error[:, None] * x).mean(0)
+    np.testing.assert_allclose(
+        after.params["line"]["line"]["kernel"][:, 0], kernel[:, 0] - RATE * slope, rtol=1e-5, atol=1e-7
+    )
+    told = figures(jax.device_get(metrics))
+    np.testing.assert_allclose(told["loss"], (error**2).mean(), rtol=1e-5)
+    positive = np.asarray(target) > 0
+    bands = [(error[~positive] ** 2).mean(), (error[positive] ** 2).mean()]
+    np.testing.assert_allclose(told["by_sign"], bands, rtol=1e-5)
+    whole = np.sqrt((slope**2).sum() + (2 * error.mean()) ** 2)
+    np.testing.assert_allclose(told["grad_norm"], whole, rtol=1e-5)
+    np.testing.assert_allclose(told["update_norm"], RATE * whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_microbatches_add_up_to_the_batch(accumulation):
+    whole, state = stepper(Fit())
+    parts, _ = stepper(Fit(), accumulation=accumulation)
+    (one, told), (other, also) = (s(state, {}, {}, BATCH, KEY) for s in (whole, parts))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7)
+    told, also = (figures(jax.device_get(x)) for x in (told, also))
+    assert told.keys() == also.keys()
+    for name in told:
+        np.testing.assert_allclose(also[name], told[name], rtol=1e-5, err_msg=name)
+
+
+def test_the_second_player_sees_what_the_first_has_become():
+    step, state = stepper(Fit(rivals=True))
+    after, metrics = step(state, {}, {}, BATCH, KEY)
+    x = BATCH["log_mel"].mean(1) / 10
+
+    def value(params):
+        return (x @ params["line"]["kernel"])[:, 0] + params["line"]["bias"][0]
+
+    moved = value(after.params["line"])
+    error = float(((value(state.params["rival"]) - moved) ** 2).mean())
+    stale = float(((value(state.params["rival"]) - value(state.params["line"])) ** 2).mean())
+    told = figures(jax.device_get(metrics))["rival/loss"]
+    np.testing.assert_allclose(told, error, rtol=1e-5)
+    assert abs(told - stale) > 1e-3 * stale
+    assert set(after.ema) == {"line"}
+
+
+def test_an_update_that_is_not_finite_changes_nothing_but_the_counters():
+    step, state = stepper(Fit(poison=(0, 1, 3)), tx=optax.adamw(RATE))
+    before = jax.device_get(state)
+    rows = []
+    for _ in range(5):
+        state, metrics = step(state, {}, {}, BATCH, KEY)
+        rows.append((int(state.skipped), int(state.skipped_in_a_row)))
+        if len(rows) == 2:
+            for name in ("params", "ema", "opt"):
+                for a, b in zip(
+                    jax.tree.leaves(getattr(state, name)),
+                    jax.tree.leaves(getattr(before, name)),
+                    strict=True,
+                ):
+                    np.testing.assert_array_equal(a, b)
+            assert np.isnan(figures(jax.device_get(metrics))["loss"])
+    assert rows == [(1, 1), (2, 2), (2, 0), (3, 1), (3, 0)]
+    assert int(state.step) == 5
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.params)))
+
+
+def test_the_average_follows_as_published():
+    params = {"a": jnp.asarray([3.0])}
+    ema = {"a": jnp.asarray([1.0])}
+    for step, decay, rate in ((0, 0.9999, 0.1), (90, 0.9999, 0.91), (10**6, 0.9999, 0.9999)):
+        out = averaged(ema, params, jnp.int32(step), decay=decay)["a"][0]
+        np.testing.assert_allclose(out, rate * 1 + (1 - rate) * 3, rtol=1e-5)
+    # diffusers' and CompVis' rule after a thousand steps of a ramp, in float64
+    want = value = 0.0
+    tree = {"a": jnp.asarray([0.0])}
+    for k in range(200):
+        value = k / 200
+        d = min(0.99, (1 + k) / (10 + k))
+        want = d * want + (1 - d) * value
+        tree = averaged(tree, {"a": jnp.asarray([value])}, jnp.int32(k), decay=0.99)
+    np.testing.assert_allclose(tree["a"][0], want, rtol=1e-5)
+
+
+def test_the_state_is_donated_and_compiled_once():
+    networks, transformations, state = beginning(Fit(), optax.adam(RATE))
+    step = jax.jit(
+        make_step(
+            Fit(), networks, transformations, join=chosen().join, ema_decay=0.9
+        ),
+        donate_argnums=0,
+    )
+    first = state
+    for _ in range(3):
+        state, _ = step(state, {}, {}, BATCH, KEY)
+    assert all(x.is_deleted() for x in jax.tree.leaves((first.params, first.ema, first.opt)))
+    assert step._cache_size() == 1
