@@ -110,8 +110,7 @@ class Checkpoints:
                 if step is None:
                     self._set_aside(candidate)
                 continue
-            loaded = self._orbax.load(candidate, _as_dict(abstract))
-            return _like(abstract, loaded), damaged
+            return self._load(candidate, abstract), damaged
         if damaged:
             raise CheckpointingError(
                 f"no checkpoint in {self._folder} is whole: {'; '.join(damaged)}"
@@ -130,6 +129,16 @@ class Checkpoints:
         finally:
             if self._error is None:
                 self._orbax.close()
+
+    def _load(self, step: int, abstract: Any) -> Any:
+        try:
+            loaded = self._orbax.load(step, _as_dict(abstract))
+        except Exception as error:
+            raise CheckpointingError(
+                f"checkpoint {step} in {self._folder} does not fit this run: its networks, optimizer, LoRA or chosen "
+                "parameters are others; choose another folder, or the settings that it was made with"
+            ) from error
+        return abstract.replace(**loaded)
 
     def _finish(self, step: int, response: Any) -> None:
         """In the background: waits for orbax, then adds the checksums and drops those of removed checkpoints."""
@@ -220,7 +229,3 @@ def _as_dict(state: Any) -> dict[str, Any]:
     """A dataclass of pytrees as a dictionary, without what is empty: orbax has no place for that."""
     fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
     return {name: value for name, value in fields.items() if jax.tree.leaves(value)}
-
-
-def _like(abstract: Any, loaded: dict[str, Any]) -> Any:
-    return abstract.replace(**loaded)

@@ -99,9 +99,14 @@ def check(run: pathlib.Path, about: dict[str, Any]) -> list[str]:
         raise ValueError(
             f"{run} holds a run of {kind}, and this is {now['stage']['class']}; choose another folder"
         )
+    if (then := read(run)["trained"]) != about["trained"]:
+        raise ValueError(
+            f"{run} holds a run that trains {', '.join(then)}, and this one trains {', '.join(about['trained'])}; "
+            "choose another folder"
+        )
     for name, network in now["networks"].items():
         then = before["networks"].get(name)
-        if name in about.get("trained", ()) and then is not None and then != network:
+        if name in about["trained"] and then is not None and then != network:
             field = next(key for key in network if network[key] != then.get(key))
             raise ValueError(
                 f"{run} holds a run whose {name} has {field} = {then.get(field)}, and this one has "

@@ -181,12 +181,13 @@ class Setup:
         return state, held
 
 
-def setup(config: Training, *, devices: Any = None) -> Setup:
+def setup(config: Training, *, devices: Any = None, weightless: bool = False) -> Setup:
     """Checks a config and opens what it names; nothing is compiled and no parameter read.
 
     Args:
         config: of the run.
         devices: to make the mesh of; None is all.
+        weightless: frozen networks too may be without weights: for compiling alone.
 
     Raises:
         ValueError: whatever is wrong, in one sentence.
@@ -207,7 +208,7 @@ def setup(config: Training, *, devices: Any = None) -> Setup:
         config.networks.to_dict(),
         checkpoint=config.checkpoint,
         weights=config.weights.to_dict(),
-        trained=stage.trained(),
+        trained=(*stage.trained(), *stage.frozen()) if weightless else stage.trained(),
         frozen=stage.frozen(),
     )
     frozen_dtype = config.frozen_dtype or config.dtype

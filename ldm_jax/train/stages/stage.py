@@ -7,7 +7,7 @@ not depend on how many of those there are, nor on the devices. The losses are th
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Int, Key
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import Feature, TextTokenizers
 from ldm_jax.train.metrics import Metrics
+from ldm_jax.train.previews import Preview
 
 Params = dict[str, Any]  # of a network
 AllParams = dict[str, Params]  # by network
@@ -37,7 +38,7 @@ class Given(NamedTuple):
     batch: Arrays
     draws: Arrays
     constants: Arrays
-    step: Int[Array, ""]
+    step: Any
 
 
 Loss = Callable[[AllParams, Given], tuple[Float[Array, ""], Metrics]]
@@ -61,42 +62,56 @@ class Player:
     loss: Loss
 
 
-@runtime_checkable
-class Stage(Protocol):
+class Stage:
     """What the loop asks of a stage. `networks` has every network of `trained` and `frozen`."""
+
+    __slots__ = ()
 
     def trained(self) -> tuple[str, ...]:
         """Names of the networks that it moves."""
-        ...
+        raise NotImplementedError
 
     def averaged(self) -> tuple[str, ...]:
         """Those of them whose moving average is kept: all that are used afterwards, so no discriminator."""
-        ...
+        return self.trained()
 
     def frozen(self) -> tuple[str, ...]:
         """Names of the networks that it needs as they are."""
-        ...
+        return ()
+
+    def accumulates(self) -> bool:
+        """Whether a batch's gradient is the mean of its microbatches' gradients."""
+        return True
 
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:
         """What a batch from sound holds."""
-        ...
+        raise NotImplementedError
 
     def check(self, networks: Networks) -> None:
         """Raises ValueError, in one sentence, where settings and networks do not fit each other."""
-        ...
 
     def measure(self, networks: Networks, frozen: AllParams, batch: Arrays) -> Arrays:
         """Constants that are measured once, on the first batch, and kept with the run (mostly none)."""
-        ...
+        return {}
 
     def draw(
         self, networks: Networks, key: Key[Array, ""], batch: Arrays, step: Int[Array, ""]
     ) -> Arrays:
         """All that is random in a step, for the whole batch: see `Given.draws`."""
-        ...
+        return {}
 
     def players(self, networks: Networks) -> tuple[Player, ...]:
         """Who moves, in order."""
-        ...
+        raise NotImplementedError
+
+    def after(self, networks: Networks, params: AllParams, given: Given) -> AllParams:
+        """Parameters that no gradient moves (running statistics), as they are after this batch: a partial tree."""
+        return {}
+
+    def preview(
+        self, networks: Networks, params: AllParams, given: Given, key: Key[Array, ""]
+    ) -> Preview:
+        """What a person would look at, from averaged parameters and a batch of held-out clips."""
+        return Preview()

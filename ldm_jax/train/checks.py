@@ -1,0 +1,79 @@
+"""Whether a stage's settings and its networks fit each other, said in one sentence."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+
+from ldm_jax.train.conditions import loa_tokens
+
+Networks = Mapping[str, nn.Module]
+
+
+def choice(field: str, value: str, known: Collection[str]) -> None:
+    """Raises ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(f"{field} is {value!r}; it can be {', '.join(map(repr, known))}")
+
+
+def probabilities(**values: float) -> None:
+    """Raises ValueError for one that is not in 0 .. 1."""
+    for field, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{field} is a probability, so it cannot be {value}")
+
+
+def pooling(time_pools: Sequence[int], grid: tuple[int, int]) -> None:
+    """Raises ValueError unless each factor tiles the grid and the finest's tokens stand for whole ones of each."""
+    if not time_pools:
+        raise ValueError("time_pools is empty; the published factors are 1, 2, 4 and 8")
+    for pool in time_pools:
+        if pool < 1 or grid[0] % pool or grid[1] % min(pool, grid[1]):
+            raise ValueError(
+                f"pooling by {pool} does not tile AudioMAE's {grid[0]} x {grid[1]} patches"
+            )
+    sizes = [loa_tokens(pool, grid) for pool in time_pools]
+    if uneven := [size for size in sizes if max(sizes) % size]:
+        raise ValueError(
+            f"time_pools {tuple(time_pools)} leave {sizes} tokens, and {uneven[0]} does not divide {max(sizes)}"
+        )
+
+
+def translator(networks: Networks, *, tokens: int) -> None:
+    """Raises ValueError where translator, GPT-2 and AudioMAE differ in width or GPT-2 is too short for `tokens`."""
+    gpt2: Any = networks["gpt2"]
+    join: Any = networks["translator"]
+    widths = {"gpt2": gpt2.n_embd, "translator": join.d_model}
+    if "audiomae" in networks:
+        audiomae: Any = networks["audiomae"]
+        widths["audiomae"] = audiomae.embed_dim
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise ValueError(f"LOA is as wide as each network that makes or reads it, but: {told}")
+    if len(join.stream_dims) != 2:
+        raise ValueError(
+            f"the translator joins {len(join.stream_dims)} streams; here it gets 2, CLAP's vector and text"
+        )
+    if tokens >= gpt2.n_positions:
+        raise ValueError(
+            f"{tokens} LOA tokens and a condition are more than GPT-2's {gpt2.n_positions} positions"
+        )
+
+
+def contexts(networks: Networks, names: Sequence[str]) -> None:
+    """Raises ValueError unless the UNet has one cross-attention slot a context, as wide as this."""
+    unet: Any = networks["unet"]
+    wanted = [width for width in unet.cross_attention_dims if width is not None]
+    if len(wanted) != len(names):
+        raise ValueError(
+            f"the UNet has {len(wanted)} slots for contexts (cross_attention_dims {unet.cross_attention_dims}), but "
+            f"contexts are {tuple(names)}"
+        )
+    made_by = {"loa": ("audiomae", "embed_dim"), "text": ("t5", "d_model")}
+    for width, name in zip(wanted, names, strict=True):
+        network, field = made_by[name]
+        given = getattr(networks.get(network), field, width)
+        if given != width:
+            raise ValueError(
+                f"the UNet's slot for {name} is {width} wide, and the {network} makes {given}"
+            )

@@ -1,0 +1,132 @@
+"""The error of the denoiser under its conditions, and what takes the conditions away."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from ldm_jax.diffusion import densities, objective, schedules, weightings
+from ldm_jax.train.metrics import Metrics, banded, mean
+
+Tree = TypeVar("Tree")
+Options = tuple[tuple[str, Any], ...]
+
+
+class Conditions(NamedTuple):
+    """What the UNet is told of each clip; None is what it has no slot for.
+
+    Attributes:
+        loa: language-of-audio tokens.
+        text: T5's states.
+        text_mask: of them.
+        film: CLAP's vector, for the 48 kHz model.
+    """
+
+    loa: Float[Array, "batch tokens width"] | None
+    text: Float[Array, "batch length text_width"] | None
+    text_mask: Bool[Array, "batch length"] | None
+    film: Float[Array, "batch film_width"] | None
+
+    def contexts(self) -> tuple[tuple[Array, Array | None], ...]:
+        """(states, mask) in the order of the UNet's slots: LOA, then text."""
+        pairs = ((self.loa, None), (self.text, self.text_mask))
+        return tuple((states, mask) for states, mask in pairs if states is not None)
+
+
+def make_objective(
+    *,
+    prediction: str,
+    schedule: str,
+    schedule_options: Options,
+    weighting: str,
+    weighting_options: Options,
+    density: str,
+    density_options: Options,
+    stratified: bool,
+) -> objective.Objective:
+    """The objective of these names; options are (name, value) pairs.
+
+    Raises:
+        ValueError: a name or option that does not exist, or parts that do not fit; see `diffusion.objective`.
+    """
+    return objective.Objective(
+        schedule=schedules.schedule(schedule, **dict(schedule_options)),
+        prediction=prediction,
+        weighting=weightings.weighting(weighting, **dict(weighting_options)),
+        density=densities.density(density, **dict(density_options)),
+        stratified=stratified,
+    )
+
+
+def diffusion_loss(
+    unet: nn.Module,
+    params: Mapping[str, Any],
+    objective: objective.Objective,
+    latents: Float[Array, "batch t f z"],
+    conditions: Conditions,
+    *,
+    timesteps: Int[Array, " batch"],
+    noise: Float[Array, "batch t f z"],
+) -> tuple[Float[Array, ""], Metrics]:
+    """The mean over clips of w(t) mean((unet(z_t, t, conditions) - target)^2), and figures.
+
+    Args:
+        unet: the denoiser.
+        params: its parameters.
+        objective: schedule, target and weighting.
+        latents: clean, scaled.
+        conditions: of each clip.
+        timesteps: of each clip.
+        noise: that is added.
+    """
+    noisy = objective.noisy(latents, timesteps, noise)
+    output: Any = unet.apply(
+        {"params": params}, noisy, timesteps, conditions.contexts(), conditions.film
+    )
+    target = objective.target(latents, timesteps, noise)
+    errors = objective.errors(output, target, timesteps)
+    bands = len(objective.edges) + 1
+    return errors.loss.mean(), {
+        "loss/diffusion": mean(errors.loss),
+        "loss/log_snr": banded(errors.prediction, errors.band, count=bands),
+        "loss/x0": mean(errors.x0),
+    }
+
+
+def draw_drop(
+    key: Key[Array, ""], rows: int, *, probability: float, per: str, step: Int[Array, ""]
+) -> Bool[Array, "*rows"]:
+    """Whether the conditions are taken away: of each clip, or as published of the whole batch.
+
+    Never in the very first step, as published, where each network is to be seen at work once.
+
+    Args:
+        key: random key.
+        rows: of the batch.
+        probability: of taking them away.
+        per: "clip" or "batch".
+        step: updates behind.
+    """
+    uniform = jax.random.uniform(key, (rows,) if per == "clip" else ())
+    return (uniform < probability) & (step > 0)
+
+
+def either(
+    decision: Bool[Array, "*rows"] | None, true: Callable[[], Tree], false: Callable[[], Tree]
+) -> Tree:
+    """`true()` where `decision`, else `false()`; trees of the same arrays with the batch's rows first.
+
+    A scalar decision computes one of the two, a decision for each row both; None is `false()`.
+    """
+    if decision is None:
+        return false()
+    if decision.ndim == 0:
+        return jax.lax.cond(decision, true, false)
+
+    def select(one: Array, other: Array) -> Array:
+        return jnp.where(decision.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+    return jax.tree.map(select, true(), false())

@@ -1,0 +1,266 @@
+"""The vocoder against discriminators of periods and scales: HiFi-GAN (Kong et al., arXiv 2010.05646).
+
+As `train.py` of github.com/jik876/hifi-gan: each batch moves the discriminators first, on the waves of the generator
+as it is; then the generator, on those same waves, judged by the discriminators as they have become. Both players here
+make the same waves, since the generator has not moved in between.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from ldm_jax.audio.log_mel import LogMelSettings, log_mel
+from ldm_jax.data.features import STAGES, Feature, TextTokenizers
+from ldm_jax.models.layers import upcast
+from ldm_jax.models.normed_convolution import iterated
+from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.wave_discriminators import Verdict
+from ldm_jax.train.losses.adversarial import (
+    feature_distance,
+    least_squares,
+    least_squares_of_fakes,
+)
+from ldm_jax.train.metrics import Metrics, mean
+from ldm_jax.train.previews import Preview
+from ldm_jax.train.representation import Representation
+from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Params, Player, Stage
+from ldm_jax.train.weight_norm import weight_normed
+
+PASSES = 4  # of discriminators in a published step, each of which goes on with spectral norm's power iteration
+
+
+class _Pair(NamedTuple):
+    """A stretch of sound, and what the generator makes of its spectrogram."""
+
+    real: Float[Array, "batch samples"]
+    fake: Float[Array, "batch samples"]
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class VocoderStage(Stage):
+    """`vocoder` on stretches of `wave`, against `discriminator`.
+
+    With x the wave, x' the generated one, D_k the discriminators and f_l the outputs of all their layers:
+
+        discriminator    sum_k mean (1 - D_k(x))^2 + mean D_k(x')^2
+        generator        sum_k mean (1 - D_k(x'))^2 + feature_weight sum_l mean |f_l(x) - f_l(x')|
+                         + mel_weight mean |log-mel(x) - log-mel(x')|
+
+    A log-mel is that of the stretch alone, as published. 8192 samples have 51 frames at a hop of 160, from which the
+    published 16 kHz generator makes 8192 samples; where a generator makes more or fewer, both are cut to the shorter.
+
+    Attributes:
+        segment_samples: of a stretch; published are 8192 at 16 kHz and 15,360 at 48 kHz.
+        sample_rate: of waves and log-mels, in Hz; this and the next three are those of the data.
+        n_fft: of log-mels; their hop and bands are the vocoder's.
+        fmin: lower end of the lowest band, in Hz.
+        fmax: upper end of the highest band, in Hz.
+        loss_fmax: that of the log-mels in the loss, up to half the rate; 0 is `fmax`.
+        mel_weight: see above.
+        feature_weight: see above.
+        from_clip: the generator's input is cut from the batch's `log_mel`, for what has been put there in its place
+            (reconstructions of a VAE, say); else it is made from the stretch.
+        weight_norm: whether the generator trains lengths and directions of its kernels apart, as published.
+        previewed: clips in a preview.
+    """
+
+    segment_samples: int = 8192
+    sample_rate: int = 16_000
+    n_fft: int = 1024
+    fmin: float = 0.0
+    fmax: float = 8_000.0
+    loss_fmax: float = 0.0
+    mel_weight: float = 45.0
+    feature_weight: float = 2.0
+    from_clip: bool = False
+    weight_norm: bool = True
+    previewed: int = 2
+
+    def trained(self) -> tuple[str, ...]:
+        """The vocoder and the discriminators."""
+        return ("vocoder", "discriminator")
+
+    def averaged(self) -> tuple[str, ...]:
+        """The vocoder."""
+        return ("vocoder",)
+
+    def representation(self) -> Representation | None:
+        """What is trained in place of the parameters, if not these themselves."""
+        return weight_normed((r"^vocoder/",)) if self.weight_norm else None
+
+    def features(
+        self, text: TextTokenizers, mel: LogMelSettings, seconds: float
+    ) -> tuple[Feature, ...]:
+        """The wave, and its log-mel if that is needed.
+
+        Raises:
+            ValueError: the data's log-mels are others than this stage's.
+        """
+        for field in ("sample_rate", "n_fft", "fmin", "fmax"):
+            if (value := getattr(self, field)) != (theirs := getattr(mel, field)):
+                raise ValueError(
+                    f"stage.{field} is {value}, that of the data's log-mels is {theirs}; make them the same"
+                )
+        wave, mels = STAGES["vocoder"](text, mel, seconds)
+        return (wave, mels) if self.from_clip else (wave,)
+
+    def check(self, networks: Networks) -> None:
+        """Raises ValueError for another kind of network, or stretches too short for a log-mel."""
+        mel = self._mel(_vocoder(networks))
+        least = max(mel.n_fft, mel.hop)
+        if self.segment_samples < least:
+            raise ValueError(
+                f"segment_samples is {self.segment_samples}; a log-mel takes at least {least}"
+            )
+
+    def draw(
+        self, networks: Networks, key: Key[Array, ""], batch: Arrays, step: Int[Array, ""]
+    ) -> Arrays:
+        """`start` of each row's stretch in frames, evenly from those that leave it within the sound if it fits there.
+
+        Raises:
+            ValueError: clips shorter than a stretch.
+        """
+        waves = batch["wave"]
+        if waves.shape[-1] < self.segment_samples:
+            raise ValueError(
+                f"clips of {waves.shape[-1]} samples; segment_samples is {self.segment_samples}: "
+                "take longer clips (data.seconds) or shorter segments"
+            )
+        sound = jnp.clip(batch["samples"], self.segment_samples, waves.shape[-1])
+        places = (sound - self.segment_samples) // _hop(_vocoder(networks)) + 1
+        return {"start": jax.random.randint(key, places.shape, 0, places)}
+
+    def players(self, networks: Networks) -> tuple[Player, ...]:
+        """The discriminators, then the vocoder."""
+        return (
+            Player(
+                name="discriminator",
+                networks=("discriminator",),
+                loss=functools.partial(self._discriminator_loss, networks),
+            ),
+            Player(
+                name="generator",
+                networks=("vocoder",),
+                loss=functools.partial(self._vocoder_loss, networks),
+            ),
+        )
+
+    def after(self, networks: Networks, params: AllParams, given: Given) -> AllParams:
+        """Spectral norm's vectors, some iterations on."""
+        return {"discriminator": iterated(params["discriminator"], iterations=PASSES)}
+
+    def preview(
+        self, networks: Networks, params: AllParams, given: Given, key: Key[Array, ""]
+    ) -> Preview:
+        """Whole clips as they are and as they are made from their log-mels; the mean error of the batch's log-mels."""
+        vocoder = _vocoder(networks)
+        mel = self._mel(vocoder)
+        real, fake, before, after = jax.device_get(
+            _resynthesize(vocoder, params["vocoder"], given.batch["wave"], mel)
+        )
+        waves, images = {}, {}
+        for i in range(min(self.previewed, len(real))):
+            waves[f"clip_{i}_original"] = real[i], mel.sample_rate
+            waves[f"clip_{i}_vocoder"] = fake[i], mel.sample_rate
+            images[f"clip_{i}_original"], images[f"clip_{i}_vocoder"] = before[i], after[i]
+        figures = {"log_mel_l1": float(np.abs(before - after).mean())}
+        return Preview(waves=waves, images=images, figures=figures)
+
+    def _discriminator_loss(
+        self, networks: Networks, params: AllParams, given: Given
+    ) -> tuple[Float[Array, ""], Metrics]:
+        pair = self._pair(networks, params, given)
+        real = _verdicts(networks, params, pair.real)
+        fake = _verdicts(networks, params, jax.lax.stop_gradient(pair.fake))
+        real_scores, fake_scores = ([x.scores for x in verdicts] for verdicts in (real, fake))
+        loss = least_squares(real=real_scores, fake=fake_scores)
+        figures = {
+            "scores_real": _mean_of(real_scores),
+            "scores_fake": _mean_of(fake_scores),
+        }
+        return loss, figures
+
+    def _vocoder_loss(
+        self, networks: Networks, params: AllParams, given: Given
+    ) -> tuple[Float[Array, ""], Metrics]:
+        pair = self._pair(networks, params, given)
+        settings = self._mel(_vocoder(networks), fmax=self.loss_fmax or self.fmax)
+        error = jnp.abs(log_mel(pair.real, settings) - log_mel(pair.fake, settings)).mean()
+        real, fake = (_verdicts(networks, params, wave) for wave in pair)
+        fooling = least_squares_of_fakes([x.scores for x in fake])
+        real_layers, fake_layers = ([f for x in v for f in x.features] for v in (real, fake))
+        features = feature_distance(real=real_layers, fake=fake_layers)
+        loss = fooling + self.feature_weight * features + self.mel_weight * error
+        figures = {"mel_error": error, "fooling_loss": fooling, "feature_loss": features}
+        return loss, {name: mean(value) for name, value in figures.items()}
+
+    def _pair(self, networks: Networks, params: AllParams, given: Given) -> _Pair:
+        vocoder = _vocoder(networks)
+        settings, start = self._mel(vocoder), given.draws["start"]
+        real = _stretch(given.batch["wave"], start * settings.hop, self.segment_samples)
+        if self.from_clip:
+            mel = _stretch(given.batch["log_mel"], start, settings.frames(self.segment_samples))
+        else:
+            mel = log_mel(real, settings)
+        fake: Any = vocoder.apply({"params": params["vocoder"]}, mel)
+        samples = min(real.shape[-1], fake.shape[-1])
+        return _Pair(real[:, :samples], upcast(fake)[:, :samples])
+
+    def _mel(self, vocoder: HiFiGAN, *, fmax: float | None = None) -> LogMelSettings:
+        return LogMelSettings(
+            sample_rate=self.sample_rate,
+            n_fft=self.n_fft,
+            hop=_hop(vocoder),
+            num_mels=vocoder.mel_channels,
+            fmin=self.fmin,
+            fmax=self.fmax if fmax is None else fmax,
+        )
+
+
+def _vocoder(networks: Networks) -> HiFiGAN:
+    vocoder = networks["vocoder"]
+    if not isinstance(vocoder, HiFiGAN):
+        kind = type(vocoder).__name__
+        raise ValueError(f"the network 'vocoder' is a {kind}; it has to be a HiFiGAN")
+    return vocoder
+
+
+def _hop(vocoder: HiFiGAN) -> int:
+    return math.prod(vocoder.upsample_rates)
+
+
+def _stretch(
+    x: Float[Array, "batch time *c"], start: Int[Array, " batch"], length: int
+) -> Float[Array, "batch {length} *c"]:
+    """`length` elements along time from each row's own start."""
+    return jax.vmap(lambda row, first: jax.lax.dynamic_slice_in_dim(row, first, length))(x, start)
+
+
+def _verdicts(networks: Networks, params: AllParams, wave: Array) -> list[Verdict]:
+    """In float32, whatever the compute type."""
+    out: Any = networks["discriminator"].apply({"params": params["discriminator"]}, wave)
+    return jax.tree.map(upcast, out)
+
+
+def _mean_of(scores: list[Array]) -> Any:
+    return mean(jnp.stack([x.mean() for x in scores]))
+
+
+@functools.partial(jax.jit, static_argnames=("vocoder", "settings"))
+def _resynthesize(
+    vocoder: nn.Module, params: Params, wave: Array, settings: LogMelSettings
+) -> tuple[Array, Array, Array, Array]:
+    """(waves, generated waves, log-mels of each), of one length."""
+    before = log_mel(wave, settings)
+    made: Any = vocoder.apply({"params": params}, before)
+    samples = min(wave.shape[-1], made.shape[-1])
+    made = upcast(made)[:, :samples]
+    return wave[:, :samples], made, before, log_mel(made, settings)[:, : before.shape[1]]

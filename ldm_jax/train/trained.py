@@ -1,0 +1,151 @@
+"""What a run has trained, read from its folder without its config's code, mesh or optimiser."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+from orbax.checkpoint import v1 as ocp
+
+from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.lazy import CheckpointError
+from ldm_jax.convert.rules import Params
+from ldm_jax.train import lora, record
+from ldm_jax.train.checkpoints import checksums
+from ldm_jax.train.representation import Tree, flat, nested
+from ldm_jax.train.weights import open_networks, scratch
+
+_PART = ocp.Context(
+    pytree_options=ocp.options.PyTreeOptions(
+        loading=ocp.options.PyTreeOptions.Loading(partial_load=True)
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A run's result.
+
+    Attributes:
+        system: the run's networks, trained and used, and what is known around them; `params` are those that it began
+            with.
+        params: of the networks that it trained, as they are used.
+        constants: that it measured.
+        factors: of a LoRA that it trained, which `params` has merged.
+        settings: of the LoRA.
+    """
+
+    system: Checkpoint
+    params: Mapping[str, Params]
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    factors: Tree = dataclasses.field(default_factory=dict)
+    settings: lora.LoRA = dataclasses.field(default_factory=lora.LoRA)
+
+
+def read_run(run: pathlib.Path, *, step: int | None = None, raw: bool = False) -> Trained:
+    """Opens a run's folder.
+
+    Args:
+        run: the folder.
+        step: of the checkpoint; None is the last.
+        raw: parameters as they are, in place of their moving averages.
+
+    Raises:
+        ValueError: the folder holds no run.
+        CheckpointError: no such checkpoint, a damaged one, or given weights that are no longer where they were.
+    """
+    config = record.read(run)["config"]
+    state = read_state(run, step=step)
+    trained = {name: state["params"][name] if raw else tree for name, tree in state["ema"].items()}
+    system = _system(config, tuple(trained), only_trained=state["params"].keys() - trained.keys())
+    settings = lora.LoRA(**_fields(lora.LoRA, config.get("lora") or {}))
+    params = {
+        name: _used(name, tree, system, settings, int(config["seed"]))
+        for name, tree in trained.items()
+    }
+    return Trained(
+        system=system,
+        params=params,
+        constants=state.get("constants", {}),
+        factors=lora.apart(trained)[0],
+        settings=settings,
+    )
+
+
+def read_state(run: pathlib.Path, *, step: int | None = None) -> Tree:
+    """Parameters, averages and constants of a run's checkpoint, as NumPy arrays; the optimiser's state is not read.
+
+    Raises:
+        CheckpointError: there is none, or its files have changed since it was written.
+    """
+    folder = run / "checkpoints"
+    steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    if not steps or (step is not None and step not in steps):
+        there = ", ".join(map(str, steps)) or "none"
+        raise CheckpointError(
+            f"{run} has no checkpoint {'' if step is None else step}; it has {there}"
+        )
+    path = (folder / f"{steps[-1] if step is None else step:08}").absolute()
+    sums = run / "checksums" / f"{path.name}.json"
+    if sums.is_file() and json.loads(sums.read_text()) != checksums(path):
+        raise CheckpointError(f"{path} is damaged: its files have changed since they were written")
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    with _PART:
+        stored: Any = ocp.metadata(str(path)).metadata
+        wanted = {name: stored[name] for name in ("params", "ema", "constants") if name in stored}
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), wanted
+        )
+        loaded: Any = ocp.load(str(path), abstract)
+    return jax.tree.map(np.asarray, loaded)
+
+
+def rejoined(base: Tree, trained: Tree, *, scale: float) -> Tree:
+    """The parameters of a network whose trained part is `trained`, in any representation, and which began as `base`."""
+    factors, whole = lora.apart(trained)
+    params = lora.merge(base, factors, scale=scale) if factors else base
+    return nested(flat(params) | flat(whole))
+
+
+def _used(name: str, trained: Tree, system: Checkpoint, settings: lora.LoRA, seed: int) -> Params:
+    module = system.networks[name]
+    base = system.params.get(name)
+    if base is None:
+        base = jax.jit(lambda: scratch(module, name=name, seed=seed))()
+    scale = settings.scale() if settings.rank else 0.0
+    return jax.tree.map(np.asarray, rejoined(base, trained, scale=scale))
+
+
+def _system(
+    config: Mapping[str, Any], trained: Sequence[str], *, only_trained: Set[str]
+) -> Checkpoint:
+    """The run's networks without its discriminators, which nothing uses afterwards."""
+    described = {name: x for name, x in config["networks"].items() if name not in only_trained}
+    opened = open_networks(
+        described,
+        trained=trained,
+        frozen=[name for name in described if name not in trained],
+        checkpoint=config["checkpoint"],
+        weights={name: x for name, x in config["weights"].items() if name in described},
+    )
+    if opened.source:
+        return opened
+    rate = int(config["data"]["sample_rate"])
+    folder = pathlib.Path(config["data"]["tokenizers"])
+    files = {path.name: path for path in folder.glob("*") if path.is_dir()} if folder.name else {}
+    return dataclasses.replace(
+        opened, sample_rate=rate, hop=rate // 100, tokenizers={**opened.tokenizers, **files}
+    )
+
+
+def _fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if name in names
+    }
