@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from jaxtyping import Array, Key
 
 from ldm_jax.convert.rules import Params
 from ldm_jax.models.audiomae import AudioMAE
@@ -67,11 +68,18 @@ class Checkpoint:
     source: str
 
 
+def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:
+    """New parameters of a network; under `jax.jit` with `out_shardings`, where they belong from the beginning.
+
+    A network that is not in the table below has a method `example` that gives small inputs of its `__call__`.
+    """
+    variables: Any = module.init(key, *_example(module))
+    return variables["params"]
+
+
 def abstract_params(module: nn.Module) -> Params:
     """The shapes of a network's parameters, nothing computed."""
-    arguments = _example(module)
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *arguments))
-    return variables["params"]
+    return jax.eval_shape(lambda: init_params(module, jax.random.key(0)))
 
 
 def count_params(params: Params) -> int:
@@ -82,6 +90,8 @@ def count_params(params: Params) -> int:
 
 def _example(module: nn.Module) -> tuple[Any, ...]:
     """Small inputs of a network's `__call__`."""
+    if own := getattr(module, "example", None):
+        return own()
     tokens, mask = jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool)
     for kind, arguments in _EXAMPLES.items():
         if isinstance(module, kind):

@@ -20,6 +20,8 @@ from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
 from ldm_jax.models.htsat import HTSAT
+from ldm_jax.models.lpips import LPIPS
+from ldm_jax.models.patchgan import PatchGAN
 from ldm_jax.models.phoneme_encoder import PhonemeEncoder
 from ldm_jax.models.roberta import RoBERTa
 from ldm_jax.models.t5 import T5Encoder
@@ -27,6 +29,7 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.wave_discriminators import WaveDiscriminators
 
 FORMAT = 1
 CLASSES = {
@@ -34,6 +37,7 @@ CLASSES = {
     for kind in (
         *(AudioMAE, CLAP, GPT2, HTSAT, PhonemeEncoder, RoBERTa),
         *(T5Encoder, Translator, UNet, VAE, HiFiGAN),
+        *(LPIPS, PatchGAN, WaveDiscriminators),  # of training alone
     )
 }
 _SKIPPED = ("parent", "name", "dtype")

@@ -72,6 +72,30 @@ def tiny() -> dict[str, nn.Module]:
     }
 
 
+def small() -> dict[str, nn.Module]:
+    """The same system at a size that two CPU cores can train, for clips of 5.12 s (`configs/small/`).
+
+    LOA is as wide as the AudioMAE of those configs.
+    """
+    text = RoBERTa(hidden_size=128, num_layers=3, num_heads=4, intermediate_size=256)
+    audio = HTSAT(embed_dim=24, depths=(1, 1, 2, 1), num_heads=(2, 4, 8, 16))
+    return {
+        "unet": UNet(
+            block_out_channels=(32, 64, 128),
+            attention_levels=(False, True, True),
+            layers_per_block=1,
+            cross_attention_dims=(None, 128, 128),
+            norm_groups=8,
+        ),
+        "vae": VAE((16, 32, 64), 8, 1, 8, 1.0),
+        "vocoder": HiFiGAN(64, 96, (5, 4, 4, 2), (11, 8, 8, 4), (3, 7), ((1, 3), (1, 3))),
+        "clap": CLAP(text=text, audio=audio, projection_dim=128),
+        "t5": T5Encoder(d_model=128, d_ff=256, d_kv=32, num_heads=4, num_layers=2),
+        "gpt2": GPT2(vocab_size=100, n_positions=640, n_embd=128, n_layer=4, n_head=4),
+        "translator": Translator((128, 128), 128),
+    }
+
+
 def speaking(networks: dict[str, nn.Module], width: int) -> dict[str, nn.Module]:
     """`networks` with a phoneme encoder of `width` in T5's place."""
     rest = {name: module for name, module in networks.items() if name != "t5"}
@@ -89,6 +113,8 @@ def speaking(networks: dict[str, nn.Module], width: int) -> dict[str, nn.Module]
 SIZES = {
     "tiny": tiny,
     "tiny-speech": lambda: speaking(tiny(), 24),
+    "small": small,
+    "small-speech": lambda: speaking(small(), 64),
     "base": published,
     "large": lambda: {
         **published(),
@@ -140,7 +166,7 @@ def write(
         for name in sorted(TOKENIZERS.keys() & networks):
             tokenizers[name] = pathlib.Path(temporary) / name
             words = TOKENIZERS[name](tokenizers[name])
-            if size.startswith("tiny"):
+            if size.startswith(("tiny", "small")):
                 networks[name] = with_vocabulary(networks[name], words)
         default = diffusers_folder.DEFAULT_LOA_TOKENS[
             "t5" if "t5" in networks else "phoneme_encoder"

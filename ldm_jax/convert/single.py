@@ -12,7 +12,9 @@ from ldm_jax.convert import (
     audiomae,
     clap,
     cnn14,
+    discriminators,
     gpt2,
+    lpips,
     passt,
     phoneme_encoder,
     t5,
@@ -47,6 +49,13 @@ def _clap(
     return clap.from_config(clap.laion_config_of(tensors)), clap.LAION
 
 
+def _patchgan(
+    tensors: Mapping[str, np.ndarray], _: dict[str, Any] | None
+) -> tuple[nn.Module, Table]:
+    module = discriminators.patchgan_of(tensors)
+    return module, discriminators.patchgan_table(module.layers)
+
+
 READERS: dict[str, Reader] = {
     "audiomae": lambda tensors, _: (
         audiomae.from_config(audiomae.config_of(tensors)),
@@ -54,6 +63,8 @@ READERS: dict[str, Reader] = {
     ),
     "clap": _clap,
     "cnn14": lambda tensors, _: (cnn14.network_of(tensors), cnn14.OFFICIAL),
+    "discriminator": _patchgan,
+    "lpips": lambda tensors, _: (lpips.network_of(tensors), lpips.TABLE),
     "passt": lambda tensors, _: (passt.network_of(tensors), passt.HEAR21PASST),
     "vggish": lambda *_: (VGGish(), vggish.TORCHVGGISH),
     "t5": lambda _, config: (t5.from_config(_needs("t5", config)), t5.TRANSFORMERS),

@@ -1,11 +1,13 @@
 """Examples from an encoding: latents, LOA, text states and CLAP vectors in place of sound and text."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ldm_jax.data.encoding.reading import Encodings
+from ldm_jax.data.encoding.settings import TEXTUAL
 from ldm_jax.data.features import Arrays
 from ldm_jax.data.order import Order
 
@@ -29,7 +31,11 @@ class EncodedExamples:
     text_length: int | None = None
 
     def batch(self, places: Int[np.ndarray, " n"]) -> Arrays:
-        """What `Encodings.batch` gives, with `set` and `window`, which say where each row came from."""
+        """What `Encodings.batch` gives, with `set` and `window`, which say where each row came from.
+
+        Beside `t5` and `clap_text` there are in every row `empty_t5` (tokens, width), without padding, and
+        `empty_clap_text` (width,): the encodings of "", for rows whose caption is taken away in training.
+        """
         which, windows = self.order(places)
         draws = (
             uniforms(self.order.seed, places) if self.caption == "any" else np.zeros(len(places))
@@ -46,11 +52,23 @@ class EncodedExamples:
                 windows[here], captions=numbers, what=self.what or None, text_length=length
             )
             if len(here) == len(places):  # one set: no copy
-                return out | part
+                out |= part
+                break
             for name, x in part.items():
                 whole = out.setdefault(name, np.empty((len(places), *x.shape[1:]), x.dtype))
                 whole[here] = x
+        for name, x in self._empty.items():
+            out[name] = np.broadcast_to(x, (len(places), *x.shape[1:]))
         return out
+
+    @functools.cached_property
+    def _empty(self) -> Arrays:
+        first = self.sets[0]
+        what = [name for name in self.what or first.settings.what if name in TEXTUAL]
+        encoded: Arrays = first.batch([0], captions=[0], what=what)
+        if "t5" in encoded:
+            encoded["t5"] = encoded["t5"][:, : int(encoded["t5_mask"].sum())]
+        return {f"empty_{name}": encoded[name] for name in what}
 
 
 def encoded_examples(

@@ -117,6 +117,23 @@ class Tokens:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EmptyTokens:
+    """`empty_{name}_ids` (length,) int32: the tokens of "", for rows whose caption is taken away in training.
+
+    Attributes:
+        name: "clap" or "t5".
+        tokenizer: of that network.
+    """
+
+    name: str
+    tokenizer: TextTokenizer
+
+    def __call__(self, segment: Segment) -> Arrays:
+        """The special tokens alone, none of them padding; the same for every segment."""
+        return {f"empty_{self.name}_ids": self.tokenizer([""]).ids[0]}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Phonemes:
     """`phoneme_ids` (length,) int32 and `phoneme_mask` (length,) bool of the transcript."""
 
@@ -158,6 +175,11 @@ class TextTokenizers:
         if self.phonemes is not None:
             found.append(Phonemes(tokenizer=self.phonemes))
         return tuple(found)
+
+    def empty(self) -> tuple[Feature, ...]:
+        """Tokens of "" of every tokeniser of text that there is."""
+        named = (("clap", self.clap), ("t5", self.t5))
+        return tuple(EmptyTokens(name=n, tokenizer=t) for n, t in named if t is not None)
 
 
 def _ldm(text: TextTokenizers, mel: LogMelSettings, seconds: float) -> tuple[Feature, ...]:

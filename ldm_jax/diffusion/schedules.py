@@ -104,12 +104,12 @@ SCHEDULES = {"scaled_linear": scaled_linear, "linear": linear, "cosine": cosine}
 
 
 def schedule(name: str, **options: float | int) -> Schedule:
-    """The discrete schedule of that name; the options are its function's.
+    """The discrete schedule of that name; the options are its function's, or in the name: "linear:beta_end=0.01".
 
     Raises:
-        ValueError: no such schedule.
+        ValueError: no such schedule, or an option that it does not have.
     """
-    return tables.choose(SCHEDULES, name, what="The noise schedule")(**options)
+    return tables.configured(SCHEDULES, name, options, what="The noise schedule")()
 
 
 def rescale_zero_terminal_snr(original: Schedule) -> Schedule:

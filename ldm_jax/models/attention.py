@@ -1,5 +1,8 @@
 """Scaled dot-product attention: the only place that picks a kernel for the backend."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
@@ -18,6 +21,7 @@ def attend(
     mask: Bool[Array, "#batch #heads #queries keys"] | None = None,
     bias: Shaped[Array, "#batch #heads #queries keys"] | None = None,
     scale: float | None = None,
+    drop: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "batch queries heads dim"]:
     """softmax(scale * q k^T + bias) v, keys with a False mask left out; the softmax in at least float32.
 
@@ -31,12 +35,13 @@ def attend(
         mask: True where a key may be attended to. A row without a True key yields a mean of values.
         bias: added to the scores, e.g. a relative position bias.
         scale: of the scores; dim ** -0.5 where None.
+        drop: dropout of the probabilities (batch, heads, queries, keys) in training; with it XLA runs the formula.
     """
     dim = query.shape[-1]
     scale = float(dim**-0.5) if scale is None else scale
     backend = jax.default_backend()
     sixteen_bits = query.dtype in (jnp.bfloat16, jnp.float16)
-    if backend == "gpu" and sixteen_bits and dim % 8 == 0 and dim <= 128:
+    if drop is None and backend == "gpu" and sixteen_bits and dim % 8 == 0 and dim <= 128:
         bias = None if bias is None else bias.astype(query.dtype)
         return jax.nn.dot_product_attention(
             query, key, value, mask=mask, bias=bias, scale=scale, implementation="cudnn"
@@ -45,6 +50,8 @@ def attend(
         masked = jnp.where(mask, 0.0, jnp.finfo(upcast(query).dtype).min / 2)
         bias = masked if bias is None else bias + masked
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query * scale, key, value))
+    if drop is not None:
+        return _with_dropout(query, key, value, bias, drop).transpose(0, 2, 1, 3)
     if backend == "cpu" and query.shape[2] * key.shape[2] >= _SCORES_PER_HEAD_AT_ONCE:
         return _one_head_at_a_time(query, key, value, bias).transpose(0, 2, 1, 3)
     return _softmax_average(query, key, value, bias).transpose(0, 2, 1, 3)
@@ -57,12 +64,37 @@ def _softmax_average(
     bias: Shaped[Array, "*_ keys"] | None,
 ) -> Float[Array, "*rows queries dim"]:
     """The formula, normalised after the product with `value`, which has fewer numbers than the scores."""
+    return _with_normaliser(query, key, value, bias)[0]
+
+
+def _with_normaliser(
+    query: Float[Array, "*rows queries dim"],
+    key: Float[Array, "*rows keys dim"],
+    value: Float[Array, "*rows keys dim"],
+    bias: Shaped[Array, "*_ keys"] | None,
+) -> tuple[Array, Array, Array]:
+    """`_softmax_average`, each query's greatest score m, and the sum of exp(scores - m)."""
     scores = upcast(jnp.matmul(query, key.swapaxes(-1, -2)))
     if bias is not None:
         scores = scores + bias
-    weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+    greatest = scores.max(axis=-1, keepdims=True)
+    weights = jnp.exp(scores - greatest)
     total = weights.sum(axis=-1, keepdims=True)
-    return (jnp.matmul(weights.astype(value.dtype), value) / total).astype(value.dtype)
+    out = (jnp.matmul(weights.astype(value.dtype), value) / total).astype(value.dtype)
+    return out, greatest, total
+
+
+def _with_dropout(
+    query: Float[Array, "*rows queries dim"],
+    key: Float[Array, "*rows keys dim"],
+    value: Float[Array, "*rows keys dim"],
+    bias: Shaped[Array, "*_ keys"] | None,
+    drop: Callable[[Array], Array],
+) -> Float[Array, "*rows queries dim"]:
+    """`_softmax_average` with probabilities dropped, which then need not sum to 1."""
+    scores = upcast(jnp.matmul(query, key.swapaxes(-1, -2)))
+    probabilities = jax.nn.softmax(scores if bias is None else scores + bias, axis=-1)
+    return jnp.matmul(drop(probabilities).astype(value.dtype), value)
 
 
 def _one_head_at_a_time(
@@ -73,10 +105,54 @@ def _one_head_at_a_time(
 ) -> Float[Array, "batch heads queries dim"]:
     batch, heads = query.shape[:2]
     rows = [x.reshape(batch * heads, *x.shape[2:]) for x in (query, key, value)]
-    if bias is None:
-        out = jax.lax.map(lambda row: _softmax_average(row[0], row[1], row[2], None), rows)
-    else:
+    if bias is not None:
         bias = jnp.broadcast_to(bias, (batch, heads, *bias.shape[2:]))
-        rows.append(bias.reshape(batch * heads, *bias.shape[2:]))
-        out = jax.lax.map(lambda row: _softmax_average(row[0], row[1], row[2], row[3]), rows)
-    return out.reshape(batch, heads, *out.shape[1:])
+        bias = bias.reshape(batch * heads, *bias.shape[2:])
+    return _in_turn(*rows, bias).reshape(query.shape[:-1] + value.shape[-1:])
+
+
+@jax.custom_vjp
+def _in_turn(
+    query: Float[Array, "rows queries dim"],
+    key: Float[Array, "rows keys dim"],
+    value: Float[Array, "rows keys dim"],
+    bias: Shaped[Array, "rows #queries keys"] | None,
+) -> Float[Array, "rows queries dim"]:
+    """`_softmax_average` row by row. The backward pass computes the scores again, for they would fill the memory."""
+    return jax.lax.map(lambda row: _softmax_average(*row), (query, key, value, bias))
+
+
+def _in_turn_forward(
+    query: Array, key: Array, value: Array, bias: Array | None
+) -> tuple[Array, tuple[Any, ...]]:
+    rows = (query, key, value, bias)
+    out, greatest, total = jax.lax.map(lambda row: _with_normaliser(*row), rows)
+    return out, (*rows, out, greatest, total)
+
+
+def _in_turn_backward(kept: tuple[Any, ...], gradient: Array) -> tuple[Array | None, ...]:
+    """After Dao et al. (2022, arXiv 2205.14135), appendix B.2; with keys as rows one product of five is transposed."""
+    *rows, out, greatest, total = kept
+    gradient = gradient / total  # of the sum that is not normalised
+    through = (upcast(out) * gradient).sum(axis=-1)
+
+    def one(row: tuple[Any, ...]) -> tuple[Array | None, ...]:
+        query, key, value, bias, gradient, greatest, through = row
+        scores = upcast(key @ query.T)
+        if bias is not None:
+            scores = scores + bias.T
+        weights = jnp.exp(scores - greatest[None])
+        gradient = gradient.astype(value.dtype)
+        of_value = weights.astype(value.dtype) @ gradient
+        of_scores = weights * (upcast(value @ gradient.T) - through[None])
+        of_bias = None
+        if bias is not None:
+            summed = of_scores.sum(1, keepdims=True) if len(bias) == 1 else of_scores
+            of_bias = summed.T.astype(bias.dtype)
+        of_scores = of_scores.astype(key.dtype)
+        return (key.T @ of_scores).T, of_scores @ query, of_value, of_bias
+
+    return jax.lax.map(one, (*rows, gradient, greatest[..., 0], through))
+
+
+_in_turn.defvjp(_in_turn_forward, _in_turn_backward)

@@ -1,5 +1,7 @@
 """CLAP (Wu et al., arXiv 2211.06687): texts and sounds as unit vectors, near where they match."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -50,19 +52,27 @@ class CLAP(nn.Module):
         self.logit_scale_t = self.param("logit_scale_t", log_scale, ())
 
     def embed_text(
-        self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
+        self,
+        token_ids: Int[Array, "batch length"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch {self.projection_dim}"]:
         """Unit vectors of texts, in at least float32; see `RoBERTa`."""
-        _, pooled = self.text_model(token_ids, mask)
+        _, pooled = self.text_model(token_ids, mask, deterministic=deterministic)
         return self.text_projection(pooled)
 
     def embed_audio(
         self,
         features: Float[Array, "batch *channels frames mels"],
         is_longer: Bool[Array, " batch"] | None = None,
+        **training: Any,
     ) -> Float[Array, "batch {self.projection_dim}"]:
-        """Unit vectors of clips, in at least float32; see `HTSAT` and `audio.clap_features`."""
-        return self.audio_projection(self.audio_model(features, is_longer))
+        """Unit vectors of clips, in at least float32; see `HTSAT` and `audio.clap_features`.
+
+        `training` is `HTSAT`'s `kept`, `by_batch` and `deterministic`.
+        """
+        return self.audio_projection(self.audio_model(features, is_longer, **training))
 
     def logits(
         self, text: Float[Array, "texts dim"], audio: Float[Array, "clips dim"]

@@ -7,8 +7,10 @@ keys of `transformers.ClapAudioModel` below `audio_encoder`.
 """
 
 import functools
+from collections.abc import Mapping
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -17,6 +19,9 @@ from ldm_jax.models.layers import Conv, Dtype, LayerNorm, upcast
 from ldm_jax.models.swin import Stage
 
 _NORM_EPSILON = 1e-5  # of the batch norms, and of the layer norms before and after the stages
+
+# Parameters of the batch norms that no gradient moves: keep weight decay off them too.
+FIXED = ("running_mean", "running_var")
 
 
 @functools.cache
@@ -61,17 +66,49 @@ def mel_to_image(
     return x.reshape(batch, channels, size, size)
 
 
-class BatchNorm(nn.Module):
-    """(x - running_mean) / sqrt(running_var + epsilon) * scale + bias, in at least float32.
+def batch_statistics(
+    x: Float[Array, "batch *space c"],
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """(mean, biased variance) over all axes but the last, in at least float32.
 
-    The statistics are parameters like others: CLAP is used as published, and trains nowhere here.
+    Rows may lie on many devices: the mean is over all of them.
+    """
+    wide, axes = upcast(x), tuple(range(x.ndim - 1))
+    return wide.mean(axes), wide.var(axes)
+
+
+def moved_statistics(
+    running: Mapping[str, Float[Array, " c"]], x: Float[Array, "batch *space c"], *, momentum: float
+) -> dict[str, Float[Array, " c"]]:
+    """The running statistics after a batch: r + momentum (batch's - r), as PyTorch moves them.
+
+    Args:
+        running: "running_mean" and "running_var".
+        x: what the norm was given.
+        momentum: PyTorch's, the share of the new batch. Its variance is the unbiased one, though
+            the batch itself is normalised by the biased one.
+    """
+    mean, variance = batch_statistics(x)
+    count = x.size // x.shape[-1]
+    found = {"running_mean": mean, "running_var": variance * (count / max(count - 1, 1))}
+    return {
+        name: running[name] + momentum * (found[name] - running[name]).astype(running[name].dtype)
+        for name in FIXED
+    }
+
+
+class BatchNorm(nn.Module):
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias, in at least float32.
+
+    `running_mean` and `running_var` are parameters like others, but have no gradient; in training
+    `moved_statistics` moves them.
     """
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width c"]
+        self, x: Float[Array, "batch height width c"], *, by_batch: bool = False
     ) -> Float[Array, "batch height width c"]:
-        """Over the last axis, which is the bands or the channels."""
+        """Over the last axis, which is the bands or the channels; by running statistics or this batch's."""
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
         wide = upcast(x)
 
@@ -79,8 +116,11 @@ class BatchNorm(nn.Module):
             value = self.param(name, init, (x.shape[-1],)).astype(wide.dtype)
             return value[None, None, None, :]
 
-        centred = wide - parameter("running_mean", zeros)
-        normed = centred / jnp.sqrt(parameter("running_var", ones) + _NORM_EPSILON)
+        running = parameter("running_mean", zeros), parameter("running_var", ones)
+        mean, variance = jax.lax.stop_gradient(running)
+        if by_batch:
+            mean, variance = (s[None, None, None, :] for s in batch_statistics(x))
+        normed = (wide - mean) / jnp.sqrt(variance + _NORM_EPSILON)
         return (normed * parameter("scale", ones) + parameter("bias", zeros)).astype(x.dtype)
 
 
@@ -170,6 +210,8 @@ class HTSAT(nn.Module):
         fusion: whether four spectrograms a clip come in.
         aff_reduction: narrowing inside the fusion's branches.
         layer_norm_eps: of the norms inside the blocks.
+        drop_path: in training, the last block's probability of leaving out a summand; those of the
+            blocks before it rise from 0 in equal steps.
         dtype: compute type; batch norm and resampling of the spectrogram are in at least float32.
     """
 
@@ -185,6 +227,7 @@ class HTSAT(nn.Module):
     fusion: bool = False
     aff_reduction: int = 4
     layer_norm_eps: float = 1e-5
+    drop_path: float = 0.0
     dtype: Dtype = jnp.float32
 
     @property
@@ -197,15 +240,24 @@ class HTSAT(nn.Module):
         self,
         features: Float[Array, "batch *channels frames mels"],
         is_longer: Bool[Array, " batch"] | None = None,
+        *,
+        kept: Bool[Array, "batch frames mels"] | None = None,
+        by_batch: bool = False,
+        deterministic: bool = True,
     ) -> Float[Array, "batch out"]:
         """The mean over the patches after the last stage.
 
         Args:
             features: spectrograms in dB, with fusion four a clip, else one and no such axis.
             is_longer: with fusion, whether spectrograms 1 to 3 of a clip are fused into the first.
+            kept: where the normalised spectrograms stay as they are; elsewhere they become 0.
+            by_batch: whether the spectrograms are normalised by the batch's own statistics. So
+                training does; see `moved_statistics`.
+            deterministic: False in training; `drop_path` then needs the rng "dropout".
 
         Raises:
-            ValueError: features of another shape, or no `is_longer` where there is fusion.
+            ValueError: features of another shape, or no `is_longer` where there is fusion; fusion
+                by batch statistics.
         """
         shape = (
             features.shape[0],
@@ -215,8 +267,13 @@ class HTSAT(nn.Module):
         )
         if features.shape != shape:
             raise ValueError(f"features are {features.shape}; with fusion {self.fusion}: {shape}")
+        if self.fusion and (by_batch or kept is not None):
+            raise ValueError("a tower with fusion runs as published, but cannot be trained here")
         x = upcast(features) if self.fusion else upcast(features)[:, None]
-        images = mel_to_image(BatchNorm(name="batch_norm")(x), self.image_size)
+        x = BatchNorm(name="batch_norm")(x, by_batch=by_batch)
+        if kept is not None:
+            x = jnp.where(kept[:, None], x, 0.0)
+        images = mel_to_image(x, self.image_size)
         x = PatchEmbed(
             self.embed_dim,
             self.patch_size,
@@ -225,7 +282,9 @@ class HTSAT(nn.Module):
             self.dtype,
             name="patch_embed",
         )(images.astype(self.dtype), is_longer)
+        rates = tuple(map(float, np.linspace(0.0, self.drop_path, sum(self.depths))))
         for i, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            before = sum(self.depths[:i])
             x = Stage(
                 depth,
                 heads,
@@ -235,7 +294,8 @@ class HTSAT(nn.Module):
                 self.layer_norm_eps,
                 merge=i < len(self.depths) - 1,
                 dtype=self.dtype,
+                drop_paths=rates[before : before + depth],
                 name=f"layers_{i}",
-            )(x)
+            )(x, deterministic=deterministic)
         x = LayerNorm(_NORM_EPSILON, self.dtype, name="norm")(x)
         return upcast(x).mean(axis=(1, 2))

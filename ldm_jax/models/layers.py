@@ -7,6 +7,7 @@ compute type. Statistics of norms, softmax and timestep embeddings are computed 
 from typing import Any, cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
@@ -115,8 +116,24 @@ class Dense(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=self.kernel_init,
+            dot_general=_flat_product,
             parent=cast(Any, self.scope),
         )(x)
+
+
+def _flat_product(
+    x: Array, kernel: Array, dimension_numbers: jax.lax.DotDimensionNumbers, **options: Any
+) -> Array:
+    """`jax.lax.dot_general` of a Dense layer, of all rows as one matrix on a CPU.
+
+    XLA's product for the gradient of `kernel` over several axes of rows would transpose `x` number by number there.
+    """
+    if jax.default_backend() != "cpu" or x.ndim == 2:
+        return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
+    flat = x.reshape(-1, x.shape[-1])
+    return jax.lax.dot_general(flat, kernel, (((1,), (0,)), ((), ())), **options).reshape(
+        *x.shape[:-1], kernel.shape[-1]
+    )
 
 
 def timestep_embedding(

@@ -26,10 +26,15 @@ class Embeddings(nn.Module):
     pad_token_id: int
     epsilon: float
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(
-        self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
+        self,
+        token_ids: Int[Array, "batch length"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """States before the first layer."""
         positions = jnp.cumsum(mask, axis=1) * mask + self.pad_token_id
@@ -43,7 +48,8 @@ class Embeddings(nn.Module):
             nn.Embed(rows, self.hidden_size, name=name)(ids).astype(self.dtype)
             for name, rows, ids in tables
         )
-        return LayerNorm(self.epsilon, self.dtype, name="LayerNorm")(word + kind + position)
+        x = LayerNorm(self.epsilon, self.dtype, name="LayerNorm")(word + kind + position)
+        return nn.Dropout(self.dropout)(x, deterministic=deterministic)
 
 
 class SelfAttention(nn.Module):
@@ -51,10 +57,15 @@ class SelfAttention(nn.Module):
 
     num_heads: int
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0  # of the probabilities
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
+        self,
+        x: Float[Array, "batch length hidden"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """Attention from every position to those with a True mask."""
         heads = (*x.shape[:2], self.num_heads, x.shape[2] // self.num_heads)
@@ -62,7 +73,10 @@ class SelfAttention(nn.Module):
             Dense(x.shape[2], dtype=self.dtype, name=name)(x).reshape(heads)
             for name in ("query", "key", "value")
         )
-        return attend(query, key, value, mask=mask[:, None, None, :]).reshape(x.shape)
+        drop = None
+        if self.dropout and not deterministic:
+            drop = nn.Dropout(self.dropout, deterministic=False)
+        return attend(query, key, value, mask=mask[:, None, None, :], drop=drop).reshape(x.shape)
 
 
 class AddAndNorm(nn.Module):
@@ -70,13 +84,19 @@ class AddAndNorm(nn.Module):
 
     epsilon: float
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0  # of dense(x)
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length in"], residual: Float[Array, "batch length hidden"]
+        self,
+        x: Float[Array, "batch length in"],
+        residual: Float[Array, "batch length hidden"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """The end of a sublayer that gave `x` and started from `residual`."""
         out = Dense(residual.shape[-1], dtype=self.dtype, name="dense")(x)
+        out = nn.Dropout(self.dropout)(out, deterministic=deterministic)
         return LayerNorm(self.epsilon, self.dtype, name="LayerNorm")(residual + out)
 
 
@@ -86,14 +106,22 @@ class Attention(nn.Module):
     num_heads: int
     epsilon: float
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
+        self,
+        x: Float[Array, "batch length hidden"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """LayerNorm(x + dense(attention of x))."""
-        attended = SelfAttention(self.num_heads, self.dtype, name="self")(x, mask)
-        return AddAndNorm(self.epsilon, self.dtype, name="output")(attended, x)
+        attention = SelfAttention(self.num_heads, self.dtype, self.attention_dropout, name="self")
+        attended = attention(x, mask, deterministic=deterministic)
+        add = AddAndNorm(self.epsilon, self.dtype, self.dropout, name="output")
+        return add(attended, x, deterministic=deterministic)
 
 
 class Intermediate(nn.Module):
@@ -115,15 +143,23 @@ class Layer(nn.Module):
     intermediate_size: int
     epsilon: float
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
+        self,
+        x: Float[Array, "batch length hidden"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """One layer's states from the last one's."""
-        x = Attention(self.num_heads, self.epsilon, self.dtype, name="attention")(x, mask)
+        settings = (self.epsilon, self.dtype, self.dropout)
+        attention = Attention(self.num_heads, *settings, self.attention_dropout, name="attention")
+        x = attention(x, mask, deterministic=deterministic)
         wide = Intermediate(self.intermediate_size, self.dtype, name="intermediate")(x)
-        return AddAndNorm(self.epsilon, self.dtype, name="output")(wide, x)
+        return AddAndNorm(*settings, name="output")(wide, x, deterministic=deterministic)
 
 
 class Encoder(nn.Module):
@@ -134,15 +170,22 @@ class Encoder(nn.Module):
     intermediate_size: int
     epsilon: float
     dtype: Dtype = jnp.float32
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch length hidden"], mask: Bool[Array, "batch length"]
+        self,
+        x: Float[Array, "batch length hidden"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """States after the last layer."""
         sizes = (self.num_heads, self.intermediate_size, self.epsilon, self.dtype)
+        rates = (self.dropout, self.attention_dropout)
         for i in range(self.num_layers):
-            x = Layer(*sizes, name=f"layer_{i}")(x, mask)
+            x = Layer(*sizes, *rates, name=f"layer_{i}")(x, mask, deterministic=deterministic)
         return x
 
 
@@ -172,6 +215,8 @@ class RoBERTa(nn.Module):
         pad_token_id: the token that fills up a batch, and its position.
         layer_norm_eps: of every norm. RoBERTa was trained with 1e-5, and LAION's code runs it so;
             1e-12 is what `transformers.ClapTextConfig` says where a config says nothing.
+        dropout: in training, of the embeddings and of what every sublayer gives; RoBERTa's is 0.1.
+        attention_dropout: in training, of the attention probabilities; likewise.
         dtype: compute type.
     """
 
@@ -184,11 +229,17 @@ class RoBERTa(nn.Module):
     type_vocab_size: int = 1
     pad_token_id: int = 1
     layer_norm_eps: float = 1e-5
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
+        self,
+        token_ids: Int[Array, "batch length"],
+        mask: Bool[Array, "batch length"],
+        *,
+        deterministic: bool = True,
     ) -> tuple[
         Float[Array, "batch length {self.hidden_size}"], Float[Array, "batch {self.hidden_size}"]
     ]:
@@ -198,6 +249,7 @@ class RoBERTa(nn.Module):
             token_ids: in 0 .. vocab_size - 1 and starting with <s>; any other gives NaN.
             mask: True at real tokens. What stands at False positions, and how many of them
                 follow, changes nothing elsewhere.
+            deterministic: False in training; rates above 0 then need the rng "dropout".
 
         Raises:
             ValueError: more tokens than positions.
@@ -213,14 +265,17 @@ class RoBERTa(nn.Module):
             self.pad_token_id,
             self.layer_norm_eps,
             self.dtype,
+            self.dropout,
             name="embeddings",
-        )(token_ids, mask)
+        )(token_ids, mask, deterministic=deterministic)
         x = Encoder(
             self.num_layers,
             self.num_heads,
             self.intermediate_size,
             self.layer_norm_eps,
             self.dtype,
+            self.dropout,
+            self.attention_dropout,
             name="encoder",
-        )(x, mask)
+        )(x, mask, deterministic=deterministic)
         return x, Pooler(self.dtype, name="pooler")(x)

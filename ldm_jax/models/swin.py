@@ -136,11 +136,19 @@ class Block(nn.Module):
     qkv_bias: bool
     epsilon: float
     dtype: Dtype = jnp.float32
+    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch size size c"]) -> Float[Array, "batch size size c"]:
-        """The image after x += attention(norm(x)) and x += perceptron(norm(x))."""
+    def __call__(
+        self, x: Float[Array, "batch size size c"], *, deterministic: bool = True
+    ) -> Float[Array, "batch size size c"]:
+        """The image after x += attention(norm(x)) and x += perceptron(norm(x)).
+
+        In training each row leaves out either summand with probability `drop_path`, and else has it
+        times 1 / (1 - drop_path) (stochastic depth, arXiv 1603.09382); this needs the rng "dropout".
+        """
         size, c = x.shape[-2:]
+        drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=deterministic)
         normed = LayerNorm(self.epsilon, self.dtype, name="layernorm_before")(x)
         extra_bias = None
         if self.shift:
@@ -152,10 +160,10 @@ class Block(nn.Module):
         attended = from_windows(attention(to_windows(normed, self.window), extra_bias), self.window)
         if self.shift:
             attended = jnp.roll(attended, (self.shift, self.shift), axis=(1, 2))
-        x = x + attended
+        x = x + drop(attended)
         normed = LayerNorm(self.epsilon, self.dtype, name="layernorm_after")(x)
         wide = Intermediate(int(self.mlp_ratio * c), self.dtype, name="intermediate")(normed)
-        return x + Output(c, self.dtype, name="output")(wide)
+        return x + drop(Output(c, self.dtype, name="output")(wide))
 
 
 class PatchMerging(nn.Module):
@@ -184,10 +192,11 @@ class Stage(nn.Module):
     epsilon: float
     merge: bool
     dtype: Dtype = jnp.float32
+    drop_paths: tuple[float, ...] = ()  # of the blocks; none where empty
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch size size c"]
+        self, x: Float[Array, "batch size size c"], *, deterministic: bool = True
     ) -> Float[Array, "batch out_size out_size out_c"]:
         """The image for the next stage."""
         for i in range(self.depth):
@@ -200,6 +209,7 @@ class Stage(nn.Module):
                 self.qkv_bias,
                 self.epsilon,
                 self.dtype,
+                self.drop_paths[i] if self.drop_paths else 0.0,
                 name=f"blocks_{i}",
-            )(x)
+            )(x, deterministic=deterministic)
         return PatchMerging(self.dtype, name="downsample")(x) if self.merge else x

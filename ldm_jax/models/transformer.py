@@ -6,6 +6,7 @@ call. Parameter paths mirror the keys of `diffusers.AudioLDM2UNet2DConditionMode
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -144,7 +145,8 @@ class GEGLU(nn.Module):
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch hidden"]:
         """Each position by itself."""
         value, gate = jnp.split(self.proj(x), 2, axis=-1)
-        return value * nn.gelu(gate, approximate=False)
+        # nn.gelu's erfc costs twice as much on a CPU, and is more exact only where the result is nearly 0.
+        return value * (gate * (0.5 * (1 + jax.lax.erf(gate * math.sqrt(0.5)))))
 
 
 class FeedForward(nn.Module):

@@ -46,13 +46,14 @@ class Checkpoints:
             about: JSON that is kept with the checkpoints.
         """
         self._folder, self._sums = run / "checkpoints", run / "checksums"
-        rules: list[Any] = [_KEPT.LatestN(keep)]
+        rules: Any = [_KEPT.LatestN(keep)]
         if keep_every:
             rules.append(_KEPT.EveryNSteps(keep_every))
+        keeping: Any = _KEPT.AnyPreservationPolicy(rules)
         logging.set_verbosity(logging.FATAL)  # a failed write is told once, by us
         self._orbax = ocp.training.Checkpointer(
-            self._folder.absolute(),
-            preservation_policy=_KEPT.AnyPreservationPolicy(rules),
+            str(self._folder.absolute()),
+            preservation_policy=keeping,
             step_name_format=ocp.path.step.standard_name_format(step_format_fixed_length=8),
             custom_metadata=about,
             cleanup_tmp_directories=True,

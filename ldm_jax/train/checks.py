@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from ldm_jax.convert.checkpoint import SCHEDULER
 from ldm_jax.train.conditions import loa_tokens
 
 Networks = Mapping[str, nn.Module]
@@ -77,3 +78,31 @@ def contexts(networks: Networks, names: Sequence[str]) -> None:
             raise ValueError(
                 f"the UNet's slot for {name} is {width} wide, and the {network} makes {given}"
             )
+
+
+def scheduler(prediction: str, schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule and what is predicted in diffusers' words, as `pipeline.plans` reads them.
+
+    Raises:
+        ValueError: an option that diffusers has no word for.
+    """
+    names = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
+    predictions = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+    words = {
+        "beta_start": "beta_start",
+        "beta_end": "beta_end",
+        "train_steps": "num_train_timesteps",
+    }
+    if unknown := [name for name in options if name not in words]:
+        raise ValueError(
+            f"schedule_options has {unknown[0]}, which no scheduler's config can say: clips could not be sampled"
+        )
+    starts = {"linear": {"beta_start": 1e-4, "beta_end": 0.02}}.get(schedule, {})
+    told = {words[name]: value for name, value in options.items()}
+    return {
+        **SCHEDULER,
+        **starts,
+        "beta_schedule": names[schedule],
+        "prediction_type": predictions[prediction],
+        **told,
+    }

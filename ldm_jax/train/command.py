@@ -33,5 +33,3 @@ def _unknown_field(arguments: Sequence[str], error: Exception) -> str:
     given = [x for x in arguments if re.search(rf"\.{re.escape(name)}(=|$)", x)]
     told = given[0].split("=")[0].lstrip("-") if given else name
     return f"the config has no field {told}; run.json of a run, or the config's file, shows what there is"
-
-

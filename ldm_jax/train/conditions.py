@@ -59,7 +59,7 @@ def sampled_latents(
     noise: Float[Array, "batch t f z"],
     scale: Float[Array, ""],
 ) -> Float[Array, "batch t f z"]:
-    """scale * (mean + deviation * noise): what the diffusion model calls clean."""
+    """The sample scale * (mean + deviation * noise): what the diffusion model calls clean."""
     mean, deviation = posterior(networks, params, batch)
     return scale * (mean + deviation * noise)
 
@@ -239,7 +239,7 @@ def translator_condition(
     batch: Batch,
     *,
     clap: Float[Array, "batch c"],
-    text: tuple[Float[Array, "batch length c"], Bool[Array, "batch length"]] | None,
+    text: tuple[Float[Array, "batch length width"], Bool[Array, "batch length"]] | None,
 ) -> Condition:
     """The sequence that GPT-2 continues: CLAP's vector, then T5's states; without `text` those of phonemes.
 

@@ -1,7 +1,7 @@
 """What a run is told: typed fields with defaults, filled in by a file in `configs/` and by flags.
 
-`python train.py --config=configs/small/vae.py --config.optimizer.learning_rate=1e-4` sets a single field. A name that is
-not a field is an error. Nothing writes to a config after `check`.
+`--config=configs/small/vae.py --config.optimizer.learning_rate=1e-4` sets a single field. A name that is not a field is
+an error. Nothing writes to a config after `check`.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ class Data:
         gain: AudioMAE's augmentation by a random factor.
         mix: probability of mixing two clips and joining their captions.
         caption: "any" or "first" of a clip's captions.
-        tokenizers: folder with `clap/`, `t5/`, `phoneme_encoder/` tokeniser files; "" takes the checkpoint's.
+        tokenizers: a checkpoint, or a folder with `clap/`, `t5/`, `phoneme_encoder/` tokeniser files; "" takes those
+            of the checkpoints that networks are read from.
         clap_length: tokens of a caption for CLAP.
         t5_length: tokens of a caption for T5.
         workers: processes that make batches; 0 makes them in threads of this one.
@@ -104,6 +105,27 @@ class Mesh:
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
+class Prompts:
+    """What is sampled at each preview of a stage that trains a UNet.
+
+    Attributes:
+        texts: prompts; () samples none.
+        transcripts: what is spoken, one a prompt, for systems that speak.
+        steps: of the sampler.
+        guidance_scale: 1 is without guidance.
+        sampler: see `ldm_jax.diffusion.samplers`.
+        seed: the same every time, so that previews can be compared.
+    """
+
+    texts: tuple[str, ...] = ()
+    transcripts: tuple[str, ...] = ()
+    steps: int = 50
+    guidance_scale: float = 3.5
+    sampler: str = "dpmsolver++"
+    seed: int = 0
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Intervals:
     """After how many steps things happen; 0 is never.
 
@@ -150,6 +172,7 @@ class Training:
         lora: see `ldm_jax.train.lora`; rank 0 trains the parameters themselves.
         data: see `Data`.
         mesh: see `Mesh`.
+        prompts: see `Prompts`.
         every: see `Intervals`.
         tensorboard: whether event files are written too.
         profile: (first, last) step to be profiled; () is none.
@@ -174,6 +197,7 @@ class Training:
     lora: LoRA = dataclasses.field(default_factory=LoRA)
     data: Data = dataclasses.field(default_factory=Data)
     mesh: Mesh = dataclasses.field(default_factory=Mesh)
+    prompts: Prompts = dataclasses.field(default_factory=Prompts)
     every: Intervals = dataclasses.field(default_factory=Intervals)
     tensorboard: bool = False
     profile: tuple[int, ...] = ()
@@ -198,8 +222,8 @@ def check(config: Training) -> None:
         )
     if config.accumulation > 1 and not config.stage.accumulates():
         raise ValueError(
-            f"the loss of {type(config.stage).__name__} compares the rows of a batch with each other, so that microbatches "
-            "would be another loss: accumulation must be 1"
+            f"the loss of {type(config.stage).__name__} is one of the whole batch, and microbatches would make "
+            "another of it: accumulation must be 1"
         )
     for name in ("dtype", "frozen_dtype"):
         if getattr(config, name) not in ("float32", "bfloat16", *(("",) if "_" in name else ())):
@@ -210,6 +234,12 @@ def check(config: Training) -> None:
         raise ValueError(
             f"data.sample_rate is {config.data.sample_rate}; log-mels are defined for "
             f"{' and '.join(map(str, MELS))} Hz"
+        )
+    encoded = getattr(config.stage, "encoded", False)
+    if encoded != config.data.encoded:
+        raise ValueError(
+            f"stage.encoded is {encoded} and data.encoded is {config.data.encoded}: both say whether batches hold encodings "
+            "in place of sound, where the stage can read them"
         )
     if not config.data.prepared:
         raise ValueError(

@@ -116,7 +116,9 @@ def names_of(source: Any, batch: Arrays) -> list[str]:
 
 
 def _window(encodings: Encodings, window: int) -> str:
-    return f"{encodings.folder.parent.parent}, {encodings.split}, row {encodings.windows.row[window]}"
+    return (
+        f"{encodings.folder.parent.parent}, {encodings.split}, row {encodings.windows.row[window]}"
+    )
 
 
 def batch_of_nothing(config: Training, features: tuple[Feature, ...], *, rows: int) -> Arrays:
@@ -138,4 +140,4 @@ def batch_of_nothing(config: Training, features: tuple[Feature, ...], *, rows: i
 
 def on_device(batch: Arrays) -> Arrays:
     """What of a batch a program can take: all but texts."""
-    return {name: x for name, x in batch.items() if getattr(x, "dtype", None) != object}
+    return {name: x for name, x in batch.items() if getattr(x, "dtype", None) != np.dtype(object)}

@@ -239,3 +239,7 @@ def _with_lora(
     own = {name: params[name] for name in saved.bases}
     merged = lora.merge(own, saved.factors, scale=saved.settings.scale())
     return jax.tree.map(np.asarray, merged)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -39,9 +39,14 @@ class Log:
         if not writes:
             return
         run.mkdir(parents=True, exist_ok=True)
-        self._file = (run / "log.jsonl").open("a")
+        self._file = (run / "log.jsonl").open("a+")
+        if self._file.tell():  # a kill may have cut the last line off
+            self._file.seek(self._file.tell() - 1)
+            self._file.write("" if self._file.read() == "\n" else "\n")
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=steps, initial=start, unit="step", disable=None if terminal else True)
+        self._bar = tqdm(
+            total=steps, initial=start, unit="step", disable=None if terminal else True
+        )
         if tensorboard:
             self._events = _event_writer(run / "tensorboard")
 
@@ -54,7 +59,11 @@ class Log:
         """One line: step, time, figures; those that are not finite as null."""
         if not self._writes:
             return
-        line = {"step": step, "time": round(time.time(), 3), **{k: _json(v) for k, v in figures.items()}}
+        line = {
+            "step": step,
+            "time": round(time.time(), 3),
+            **{k: _json(v) for k, v in figures.items()},
+        }
         try:
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
@@ -71,7 +80,7 @@ class Log:
         if self._writes:
             self._bar.write(message, file=sys.stderr)
 
-    def show(self, step: int, preview: Preview, *, seconds_per_frame: float) -> None:
+    def show(self, step: int, preview: Preview) -> None:
         """A preview's sounds and pictures to `previews/STEP/`, its figures to the log."""
         if not self._writes:
             return
@@ -82,9 +91,8 @@ class Log:
             if self._events is not None:
                 self._events.add_audio(name, wave[:, None], step, rate)
         for name, image in preview.images.items():
-            write_spectrogram(
-                folder / f"{name}.png", image, seconds=len(image) * seconds_per_frame, title=name
-            )
+            seconds = len(image) * preview.seconds_per_frame
+            write_spectrogram(folder / f"{name}.png", image, seconds=seconds, title=name)
         if preview.figures:
             self.write(step, {f"preview/{name}": x for name, x in preview.figures.items()})
 
@@ -124,7 +132,7 @@ def _scalars(name: str, value: Any) -> list[tuple[str, float]]:
 
 def _event_writer(folder: pathlib.Path) -> Any:
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # type: ignore[import-not-found]
     except ImportError:
         raise ValueError(
             'tensorboard = True needs tensorboardX: pip install "ldm_jax[tensorboard]"'

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.data.stream import device_batches
-from ldm_jax.parallel.mesh import replicated, rows
-from ldm_jax.train import examples
+from ldm_jax.parallel.mesh import on_host, replicated, rows
+from ldm_jax.train import examples, prompts
 from ldm_jax.train.log import Log
 from ldm_jax.train.metrics import Metrics, add, figures, mean
 from ldm_jax.train.setup import Setup
@@ -30,6 +31,17 @@ class Looking:
                 log.say(
                     f"no dataset has a split {setup.config.data.validation!r}: there is no validation and no preview"
                 )
+        self._system = None
+        if every.preview and setup.config.prompts.texts and "unet" in setup.stage.trained():
+            try:
+                self._system = prompts.system(
+                    setup.opened,
+                    checkpoint=setup.config.checkpoint,
+                    weights=setup.config.weights.to_dict(),
+                    trained=dict.fromkeys(setup.stage.averaged()),
+                )
+            except CheckpointError as error:
+                log.say(str(error))
         self._losses = jax.jit(
             functools.partial(_losses, setup), out_shardings=replicated(setup.mesh)
         )
@@ -37,9 +49,11 @@ class Looking:
     def __call__(self, number: int, state: TrainState) -> None:
         """What is due after step `number`."""
         every = self._setup.config.every
+        params = self.params(state)
+        if every.preview and number % every.preview == 0 and self._system is not None:
+            self._sample(number, params, state)
         if self._source is None:
             return
-        params = self.params(state)
         batches = self._batches(max(every.validation_batches, 1))
         if every.validation and number % every.validation == 0:
             total: Metrics = {}
@@ -48,13 +62,33 @@ class Looking:
                 total = add(total, jax.device_get(self._losses(params, *given, np.int32(index))))
             self._log.write(number, {f"val/{name}": x for name, x in figures(total).items()})
         if every.preview and number % every.preview == 0:
-            given = Given(self._frozen, batches[0], {}, state.constants, state.step)
-            shown = self._setup.stage.preview(
-                self._setup.networks, params, given, jax.random.key(0)
+            self._preview(number, params, batches[0], state)
+
+    def _preview(self, number: int, params: AllParams, batch: Arrays, state: TrainState) -> None:
+        """The stage's own, by the first process; of several processes' arrays it gets copies."""
+        inputs = (params, self._frozen, batch, state.constants)
+        if jax.process_count() > 1:
+            inputs = on_host(inputs)
+        if jax.process_index() == 0:
+            params, frozen, batch, constants = inputs
+            given = Given(frozen, batch, {}, constants, np.int32(number))
+            stage, networks = self._setup.stage, self._setup.networks
+            self._log.show(number, stage.preview(networks, params, given, jax.random.key(0)))
+
+    def _sample(self, number: int, params: AllParams, state: TrainState) -> None:
+        """The fixed prompts, by the first process."""
+        config, system = self._setup.config, self._system
+        wanted = {name: params[name] for name in self._setup.stage.averaged()}
+        host, constants = on_host((wanted, state.constants))
+        if jax.process_index() == 0 and system is not None:
+            self._log.show(
+                number,
+                prompts.sample(
+                    *(config.prompts, system, host, constants),
+                    seconds=config.data.seconds,
+                    dtype=config.dtype,
+                ),
             )
-            data = self._setup.config.data
-            self._log.show(number, shown, seconds_per_frame=0.01)
-            del data
 
     def params(self, state: TrainState) -> AllParams:
         """The parameters that would be used: averages, and those of the networks that have none."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Iterator
@@ -12,16 +11,18 @@ import jax
 import numpy as np
 
 from ldm_jax.data.stream import device_batches
-from ldm_jax.parallel.mesh import enable_compilation_cache, replicated, rows
+from ldm_jax.parallel.mesh import enable_compilation_cache, on_host, rows
 from ldm_jax.profiling import count_flops
 from ldm_jax.train import examples, looks, optimizer, record
 from ldm_jax.train.checkpoints import Checkpoints
 from ldm_jax.train.config import Training
+from ldm_jax.train.export import write_export
 from ldm_jax.train.log import Log
 from ldm_jax.train.meter import Meter, Recent
+from ldm_jax.train.metrics import Metrics
 from ldm_jax.train.preemption import Preemption
 from ldm_jax.train.setup import Setup, setup
-from ldm_jax.train.stages.stage import AllParams
+from ldm_jax.train.stages.stage import AllParams, Arrays
 from ldm_jax.train.state import TrainState
 
 
@@ -36,6 +37,7 @@ class Run:
     setup: Setup
     folder: pathlib.Path
     source: Any
+    shapes: Arrays
     held: dict[str, Any]
     frozen: AllParams
     log: Log
@@ -55,16 +57,19 @@ def train(config: Training, folder: pathlib.Path) -> bool:
     """
     enable_compilation_cache()
     made = setup(config)
-    source = examples.source(config, made.features, training=True)
+    source: Any = examples.source(config, made.features, training=True)
     writes = jax.process_index() == 0
-    about = record.describe(config, made.descriptions, made.stage.trained())
+    about = record.describe(
+        config, made.descriptions, made.stage.trained(), made.stage.sampled(made.networks)
+    )
     notes = record.check(folder, about)
     checkpoints = Checkpoints(
         folder, keep=config.every.keep, keep_every=config.every.keep_every, about=about["config"]
     )
     with jax.set_mesh(made.mesh), contextlib.ExitStack() as stack:
         frozen = made.frozen()
-        state, held, told = _state(made, folder, checkpoints, source, frozen)
+        shapes = made.abstract_batch(source.batch(np.zeros(1, np.int64)))
+        state, held, told = _state(made, folder, checkpoints, source, frozen, shapes)
         start = int(state.step)
         if writes:
             record.write(folder, about)
@@ -78,6 +83,7 @@ def train(config: Training, folder: pathlib.Path) -> bool:
             setup=made,
             folder=folder,
             source=source,
+            shapes=shapes,
             held=held,
             frozen=frozen,
             log=log,
@@ -88,41 +94,30 @@ def train(config: Training, folder: pathlib.Path) -> bool:
 
 def _rounds(run: Run, state: TrainState, start: int) -> bool:
     """Steps from `start` on; whether the last one was reached."""
-    made, config = run.setup, run.setup.config
-    recent = Recent(config.bad_updates)
-    preemption = Preemption()
+    made, config, every = run.setup, run.setup.config, run.setup.config.every
+    step = made.compiled(run.shapes)
+    figures = Figures(run, state)
     looking = looks.Looking(made, run.held, run.frozen, run.log)
-    step_of = meter = last = None
+    preemption = Preemption()
     number = start
     try:
         for number, (batch, waited) in enumerate(_batches(run, start), start=start + 1):
-            if step_of is None:
-                step_of = made.compiled(batch)
-                meter = Meter(batch=config.batch, flops=_flops(run, state, batch))
-            recent.add(number, batch)
             with _profiled(run, number):
-                state, metrics = step_of(
+                state, metrics = step(
                     state, run.held, run.frozen, examples.on_device(batch), made.key
                 )
-            # The step before is read while this one runs: the device never waits for the host.
-            if last is not None:
-                _read(run, last, meter, recent)
-            last = (number, metrics, state.skipped_in_a_row + 0)
-            meter.wait(waited)
+            figures.add(number, metrics, state, batch, waited)
             stopping = preemption.reached(number) or number == config.steps
-            due = functools.partial(_due, number)
-            if stopping or due(config.every.log) or due(config.every.checkpoint):
-                _read(run, last, meter, recent)
-                last = None
-            if stopping or due(config.every.log):
-                _line(run, number, meter)
+            if stopping or _due(number, every.log):
+                figures.write(number)
             run.log.advance()
             run.checkpoints.check()
-            if stopping or due(config.every.checkpoint):
+            if stopping or _due(number, every.checkpoint):
+                figures.read()  # a run that goes bad ends before it is kept
                 run.checkpoints.save(number, state)
-            if due(config.every.validation) or due(config.every.preview):
+            if _due(number, every.validation) or _due(number, every.preview):
                 looking(number, state)
-                meter.restart()
+                figures.meter.restart()
             if stopping:
                 break
     finally:
@@ -130,7 +125,76 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
         run.checkpoints.close()
     if number < config.steps:
         run.log.say(f"stopped after step {number}; the same command goes on from there")
-    return number >= config.steps
+        return False
+    _export(run, looking.params(state), state.constants)
+    return True
+
+
+class Figures:
+    """What steps report, read one step late: while the host reads, the device works on the next."""
+
+    def __init__(self, run: Run, state: TrainState) -> None:
+        """Counts the step's operations; nothing is computed."""
+        self._run = run
+        self._unread: tuple[int, Any, Any] | None = None
+        config = run.setup.config
+        self._recent = Recent(config.bad_updates)
+        self.meter = Meter(batch=config.batch, flops=_flops(run, state))
+
+    def add(
+        self, number: int, metrics: Metrics, state: TrainState, batch: Arrays, waited: float
+    ) -> None:
+        """Takes a step that was begun, and reads the one before.
+
+        Raises:
+            BadUpdatesError: see `read`.
+        """
+        self.read()
+        self._recent.add(number, batch)
+        self._unread = number, metrics, state.skipped_in_a_row + 0  # its own buffer is donated
+        self.meter.wait(waited)
+
+    def read(self) -> None:
+        """Waits for the last step.
+
+        Raises:
+            BadUpdatesError: as many updates in a row as the config allows were not finite.
+        """
+        if self._unread is None:
+            return
+        (number, metrics, bad), self._unread = jax.device_get(self._unread), None
+        self.meter.add(metrics)
+        limit = self._run.setup.config.bad_updates
+        if bad < limit:
+            return
+        clips = {
+            name: None
+            for step, arrays in self._recent
+            if number - limit < step <= number
+            for name in examples.names_of(self._run.source, arrays)
+        }
+        more = f" and {len(clips) - 20} more" if len(clips) > 20 else ""
+        raise BadUpdatesError(
+            f"{limit} updates in a row, up to step {number}, had a loss or gradient that is not finite and were "
+            "skipped; "
+            f"they saw the clips {', '.join(list(clips)[:20])}{more}"
+        )
+
+    def write(self, number: int) -> None:
+        """A line of the log."""
+        self.read()
+        config = self._run.setup.config
+        rate = optimizer.learning_rate(config.optimizer, number - 1, total_steps=config.steps)
+        self._run.log.write(number, {**self.meter.line(), "learning_rate": float(rate)})
+
+
+def _export(run: Run, params: AllParams, constants: Arrays) -> None:
+    """What was trained, as it is to be used, in `export/`: a checkpoint of ours."""
+    wanted = {name: params[name] for name in run.setup.stage.averaged()}
+    host, constants = on_host((wanted, constants))
+    if jax.process_index() == 0:
+        write_export(run.setup.opened, host, run.folder / "export", constants=constants)
+        run.log.say(f"{', '.join(wanted)} written to {run.folder / 'export'}")
 
 
 def _batches(run: Run, start: int) -> Iterator[tuple[dict[str, Any], float]]:
@@ -152,15 +216,23 @@ def _batches(run: Run, start: int) -> Iterator[tuple[dict[str, Any], float]]:
 
 
 def _state(
-    made: Setup, folder: pathlib.Path, checkpoints: Checkpoints, source: Any, frozen: AllParams
+    made: Setup,
+    folder: pathlib.Path,
+    checkpoints: Checkpoints,
+    source: Any,
+    frozen: AllParams,
+    shapes: Arrays,
 ) -> tuple[TrainState, dict[str, Any], list[str]]:
     """(state, held, messages): from the run's own checkpoints, another run's, given weights or from scratch."""
     config = made.config
-    one = made.abstract_batch(source.batch(np.zeros(1, np.int64)))
-    abstract, _, _ = made.abstract(one)
+    abstract, _, _ = made.abstract(shapes)
     if found := checkpoints.restore(abstract):
         state, damaged = found
-        return state, made.held(one), [*damaged, f"goes on after step {int(state.step)} of {folder}"]
+        return (
+            state,
+            made.held(shapes),
+            [*damaged, f"goes on after step {int(state.step)} of {folder}"],
+        )
     if config.resume:
         other = pathlib.Path(config.resume)
         record.read(other)
@@ -170,50 +242,25 @@ def _state(
         if not found:
             raise ValueError(f"resume: {other} has no checkpoint")
         state, damaged = found
-        return state, made.held(one), [*damaged, f"starts from step {int(state.step)} of {other}"]
-    first = next(
-        device_batches(
-            source, batch=config.batch, sharding=rows(made.mesh), ahead=0, threads=0
+        return (
+            state,
+            made.held(shapes),
+            [*damaged, f"starts from step {int(state.step)} of {other}"],
         )
+    first = next(
+        device_batches(source, batch=config.batch, sharding=rows(made.mesh), ahead=0, threads=0)
     )
     constants = made.constants(frozen, examples.on_device(first))
-    state, held = made.begin(one, constants)
+    state, held = made.begin(shapes, constants)
     given = [name for name in made.stage.trained() if made.opened.params.get(name) is not None]
     return state, held, [f"starts from given weights of {', '.join(given)}"] if given else []
 
 
-def _read(run: Run, last: Any, meter: Meter, recent: Recent) -> None:
-    """Takes one step's figures to the host, and ends the run where too many updates went wrong."""
-    number, metrics, bad = last
-    metrics, bad = jax.device_get((metrics, bad))
-    meter.add(metrics)
-    limit = run.setup.config.bad_updates
-    if bad < limit:
-        return
-    clips = {
-        name: None
-        for step, arrays in recent
-        if number - limit < step <= number
-        for name in examples.names_of(run.source, arrays)
-    }
-    some = ", ".join(list(clips)[:20]) + (f" and {len(clips) - 20} more" * (len(clips) > 20))
-    raise BadUpdatesError(
-        f"{limit} updates in a row, up to step {number}, had a loss or gradient that is not finite and were skipped; "
-        f"they saw the clips {some}"
-    )
-
-
-def _line(run: Run, number: int, meter: Meter) -> None:
-    config = run.setup.config
-    rate = optimizer.learning_rate(config.optimizer, number - 1, total_steps=config.steps)
-    run.log.write(number, {**meter.line(), "learning_rate": float(rate)})
-
-
-def _flops(run: Run, state: TrainState, batch: dict[str, Any]) -> int | None:
+def _flops(run: Run, state: TrainState) -> int:
     """Operations of the whole step; with remat, of what is computed again too."""
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-        (state, run.held, run.frozen, examples.on_device(batch), run.setup.key),
+        (state, run.held, run.frozen, run.shapes, run.setup.key),
     )
     return count_flops(run.setup.step, *shapes)
 

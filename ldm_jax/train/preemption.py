@@ -7,7 +7,9 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-EXIT_CODE = 143  # 128 + SIGTERM, as the shell says: a scheduler that restarts what failed restarts this
+EXIT_CODE = (
+    143  # 128 + SIGTERM, as the shell says: a scheduler that restarts what failed restarts this
+)
 
 
 class Preemption:

@@ -13,7 +13,8 @@ class Preview:
 
     Attributes:
         waves: full scale 1, each with its rate in Hz.
-        images: (time, bands), drawn with time to the right and band 0 at the bottom.
+        images: spectrograms (time, bands), natural logarithms of magnitudes, drawn with time to the right.
+        seconds_per_frame: of the images.
         figures: joined to the log under `preview/`.
     """
 
@@ -21,4 +22,5 @@ class Preview:
         default_factory=dict
     )
     images: Mapping[str, Float[np.ndarray, "time bands"]] = dataclasses.field(default_factory=dict)
+    seconds_per_frame: float = 0.01
     figures: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -18,7 +18,7 @@ _PACKAGES = ("ldm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 def describe(
-    config: Training, networks: dict[str, Any], trained: tuple[str, ...]
+    config: Training, networks: dict[str, Any], trained: tuple[str, ...], sampled: dict[str, Any]
 ) -> dict[str, Any]:
     """The config with every default, the networks as they are, versions, devices and the code's git state.
 
@@ -26,10 +26,12 @@ def describe(
         config: of the run.
         networks: descriptions of all networks, as `convert.native.describe` makes them.
         trained: which of them are trained.
+        sampled: as of `Stage.sampled`.
     """
     return {
         "config": {**to_json(config), "networks": to_json(networks)},
         "trained": list(trained),
+        "sampled": sampled,
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -18,6 +18,7 @@ import optax
 from jax.sharding import Mesh
 
 from ldm_jax.convert.checkpoint import abstract_params, init_params
+from ldm_jax.convert.load import load
 from ldm_jax.convert.native import describe
 from ldm_jax.data.features import Feature, TextTokenizers
 from ldm_jax.parallel.mesh import replicated, training_mesh
@@ -26,7 +27,7 @@ from ldm_jax.pipeline.networks import with_dtype
 from ldm_jax.pipeline.tokens import Tokenizers
 from ldm_jax.train import examples, lora, optimizer
 from ldm_jax.train.config import MELS, Training, check
-from ldm_jax.train.representation import EVERYTHING, Representation, chosen
+from ldm_jax.train.representation import EVERYTHING, Representation, chosen, then
 from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
 from ldm_jax.train.state import TrainState, initial
 from ldm_jax.train.step import Step, make_step
@@ -89,9 +90,7 @@ class Setup:
         """
         state, _, _ = self.abstract(batch)
         placed = jax.tree.map(lambda x: x.sharding, state)
-        return jax.jit(
-            self.step, donate_argnums=0, out_shardings=(placed, replicated(self.mesh))
-        )
+        return jax.jit(self.step, donate_argnums=0, out_shardings=(placed, replicated(self.mesh)))
 
     def abstract(self, batch: Arrays) -> tuple[TrainState, dict[str, Any], AllParams]:
         """(state, held, frozen) as shapes with shardings, nothing computed."""
@@ -213,24 +212,31 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
     )
     frozen_dtype = config.frozen_dtype or config.dtype
     networks = {
-        name: with_dtype(module, jnp.dtype(config.dtype if name in stage.trained() else frozen_dtype))
+        name: with_dtype(
+            module, jnp.dtype(config.dtype if name in stage.trained() else frozen_dtype)
+        )
         for name, module in opened.networks.items()
         if name in (*stage.trained(), *stage.frozen())
     }
     stage.check(networks)
+    opened = dataclasses.replace(
+        opened,
+        tokenizers={**opened.tokenizers, **_tokenizer_folders(config)},
+        sample_rate=config.data.sample_rate,
+        hop=MELS[config.data.sample_rate].hop,
+        **stage.sampled(networks),
+    )
     made = Setup(
         config=config,
         opened=opened,
         networks=networks,
         features=stage.features(
-            _tokenizers(config, opened, networks), MELS[config.data.sample_rate], config.data.seconds
+            _tokenizers(config, opened, networks),
+            MELS[config.data.sample_rate],
+            config.data.seconds,
         ),
         mesh=mesh,
-        representation=(
-            lora.representation(config.lora, also=config.trainable)
-            if config.lora.rank
-            else chosen(config.trainable or EVERYTHING)
-        ),
+        representation=_representation(config),
         transformations={
             player.name: optimizer.transformation(config.optimizer, total_steps=config.steps)
             for player in stage.players(networks)
@@ -239,13 +245,25 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
     return made
 
 
+def _representation(config: Training) -> Representation:
+    """Chosen parameters or LoRA, and what the stage itself puts in place of them."""
+    own = config.stage.representation()
+    if config.lora.rank:
+        if own is not None:
+            raise ValueError(
+                f"{type(config.stage).__name__} trains something else in place of kernels, and so does LoRA: set "
+                "lora.rank to 0, or stage.weight_norm to False"
+            )
+        return lora.representation(config.lora, also=config.trainable)
+    picked = chosen(config.trainable or EVERYTHING)
+    return picked if own is None else then(picked, own)
+
+
 def _tokenizers(
     config: Training, opened: Opened, networks: Mapping[str, nn.Module]
 ) -> TextTokenizers:
     """Those of the networks that read text. A batch from encodings needs none."""
-    folders = dict(opened.tokenizers)
-    if given := config.data.tokenizers:
-        folders |= {path.name: path for path in pathlib.Path(given).iterdir() if path.is_dir()}
+    folders = opened.tokenizers
     reading = [name for name in ("clap", "t5", "phoneme_encoder") if name in networks]
     if config.data.encoded:
         reading = [name for name in reading if name == "phoneme_encoder"]
@@ -262,6 +280,20 @@ def _tokenizers(
         clap_length=config.data.clap_length,
         t5_length=config.data.t5_length,
     )
+
+
+def _tokenizer_folders(config: Training) -> Mapping[str, pathlib.Path]:
+    """Of a checkpoint, or of a folder that holds `clap/`, `t5/`."""
+    if not config.data.tokenizers:
+        return {}
+    folder = pathlib.Path(config.data.tokenizers)
+    if (folder / "model.json").is_file() or (folder / "model_index.json").is_file():
+        return load(folder).tokenizers
+    if not folder.is_dir():
+        raise ValueError(
+            f"data.tokenizers is {folder}, which is neither a checkpoint nor a folder that holds clap/, t5/"
+        )
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
 
 
 def _named(key: Any, name: str) -> Any:

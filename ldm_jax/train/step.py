@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from ldm_jax.parallel.sharding import gathered
 from ldm_jax.train.metrics import Mean, Metrics, add, mean
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Player, Stage
 from ldm_jax.train.state import TrainState
@@ -50,7 +51,7 @@ def make_step(
         key: Key[Array, ""],
     ) -> tuple[TrainState, Metrics]:
         draws = stage.draw(networks, jax.random.fold_in(key, state.step), batch, state.step)
-        given = Given(frozen, batch, draws, state.constants, state.step)
+        given = Given(gathered(frozen), batch, draws, state.constants, state.step)
         params, opt = dict(state.params), dict(state.opt)
         metrics: Metrics = {}
         finite = jnp.bool_(True)
@@ -117,7 +118,7 @@ def _gradients(
     mine = {name: params[name] for name in player.networks}
 
     def loss_of(mine: dict[str, Any], given: Given) -> tuple[Float[Array, ""], Metrics]:
-        return player.loss(join({**params, **mine}, held), given)
+        return player.loss(gathered(join({**params, **mine}, held)), given)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     if accumulation == 1:

@@ -3,22 +3,30 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
-from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import Params
 from ldm_jax.train import lora, record
 from ldm_jax.train.checkpoints import checksums
 from ldm_jax.train.representation import Tree, flat, nested
+from ldm_jax.train.weight_norm import weight_normed
 from ldm_jax.train.weights import open_networks, scratch
 
+# What a system consists of. A run may also have used or trained what is of no use afterwards: discriminators, LPIPS.
+SYSTEM = (
+    *("unet", "vae", "vocoder", "clap", "t5", "phoneme_encoder"),
+    *("gpt2", "translator", "audiomae"),
+)
 _PART = ocp.Context(
     pytree_options=ocp.options.PyTreeOptions(
         loading=ocp.options.PyTreeOptions.Loading(partial_load=True)
@@ -58,17 +66,18 @@ def read_run(run: pathlib.Path, *, step: int | None = None, raw: bool = False) -
         ValueError: the folder holds no run.
         CheckpointError: no such checkpoint, a damaged one, or given weights that are no longer where they were.
     """
-    config = record.read(run)["config"]
+    about = record.read(run)
+    config = about["config"]
     state = read_state(run, step=step)
     trained = {name: state["params"][name] if raw else tree for name, tree in state["ema"].items()}
-    system = _system(config, tuple(trained), only_trained=state["params"].keys() - trained.keys())
+    system = _system(config, tuple(trained))
     settings = lora.LoRA(**_fields(lora.LoRA, config.get("lora") or {}))
     params = {
         name: _used(name, tree, system, settings, int(config["seed"]))
         for name, tree in trained.items()
     }
     return Trained(
-        system=system,
+        system=dataclasses.replace(system, **about["sampled"]),
         params=params,
         constants=state.get("constants", {}),
         factors=lora.apart(trained)[0],
@@ -106,25 +115,42 @@ def read_state(run: pathlib.Path, *, step: int | None = None) -> Tree:
 
 def rejoined(base: Tree, trained: Tree, *, scale: float) -> Tree:
     """The parameters of a network whose trained part is `trained`, in any representation, and which began as `base`."""
-    factors, whole = lora.apart(trained)
+    factors, whole = lora.apart(plain_kernels(trained))
     params = lora.merge(base, factors, scale=scale) if factors else base
     return nested(flat(params) | flat(whole))
 
 
+def plain_kernels(trained: Tree) -> Tree:
+    """`trained` of one network, with kernels in place of their weight norm's lengths and directions."""
+    return weight_normed(("",)).join(jax.tree.map(jnp.asarray, trained), {})
+
+
 def _used(name: str, trained: Tree, system: Checkpoint, settings: lora.LoRA, seed: int) -> Params:
-    module = system.networks[name]
     base = system.params.get(name)
     if base is None:
-        base = jax.jit(lambda: scratch(module, name=name, seed=seed))()
+        base = _untrained(name, system.networks[name], trained, seed)
     scale = settings.scale() if settings.rank else 0.0
     return jax.tree.map(np.asarray, rejoined(base, trained, scale=scale))
 
 
-def _system(
-    config: Mapping[str, Any], trained: Sequence[str], *, only_trained: Set[str]
-) -> Checkpoint:
-    """The run's networks without its discriminators, which nothing uses afterwards."""
-    described = {name: x for name, x in config["networks"].items() if name not in only_trained}
+def _untrained(name: str, module: nn.Module, trained: Tree, seed: int) -> Tree:
+    """What a run from scratch drew and never moved, drawn again; nothing else is computed."""
+    wanted = flat(abstract_params(module)).keys() - flat(plain_kernels(trained)).keys()
+    if not wanted:
+        return {}
+
+    @jax.jit
+    def draw() -> Tree:
+        drawn = flat(scratch(module, name=name, seed=seed))
+        return {path: drawn[path] for path in wanted}
+
+    return nested(draw())
+
+
+def _system(config: Mapping[str, Any], trained: Sequence[str]) -> Checkpoint:
+    """The run's networks that are of use afterwards."""
+    kept = (*trained, *SYSTEM)
+    described = {name: x for name, x in config["networks"].items() if name in kept}
     opened = open_networks(
         described,
         trained=trained,

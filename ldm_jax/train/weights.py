@@ -3,7 +3,8 @@
 For each network the first of these that there is:
 
 1. the run's own checkpoint (the loop's business, not this file's);
-2. what `weights` names for it: a run, a checkpoint with several networks, a file or folder with one; "" says nowhere;
+2. what `weights` names for it: a run, a checkpoint with several networks, a file or folder with one; "scratch" says
+   nowhere, "" goes on to the next;
 3. `checkpoint`, if it has this network;
 4. nothing: a network that is trained starts from scratch, one that is only used is asked for in one sentence.
 """
@@ -33,6 +34,7 @@ from ldm_jax.models.vae import VAE
 # how wide the UNet's attention heads are read (`ldm_jax.config.Preset.head_dim`), and what only training does. The
 # scale of a VAE's latents was measured: its file's holds.
 _FREE = {"UNet": ("heads", "head_dim")}
+SCRATCH = "scratch"
 _OF_TRAINING = ("drop", "remat")
 _DECODER = ("decoder", "decoder_dim", "decoder_depth", "decoder_heads")
 _LOA_TOKENS = {True: 512, False: 8}  # of systems that speak, of others
@@ -94,7 +96,7 @@ def open_networks(
         if not source:
             found[name] = _from_scratch(name, asked, may=name in trained)
             continue
-        own = shared if name not in weights else _read(source, name, read)
+        own = _read(source, name, read) if weights.get(name) else shared
         assert own is not None
         found[name], params[name] = _fitted(name, own, asked.get(name), preset)
     return Opened(
@@ -152,8 +154,8 @@ def _is_system(path: pathlib.Path) -> bool:
 def _source(
     name: str, weights: Mapping[str, str], checkpoint: str, shared: Checkpoint | None
 ) -> str:
-    if name in weights:
-        return weights[name]
+    if weights.get(name):
+        return "" if weights[name] == SCRATCH else weights[name]
     return checkpoint if shared is not None and name in shared.networks else ""
 
 
@@ -167,12 +169,12 @@ def _read(source: str, name: str, read: dict[str, Checkpoint]) -> Checkpoint:
 def _from_scratch(name: str, asked: Mapping[str, nn.Module], *, may: bool) -> nn.Module:
     if not may:
         raise CheckpointError(
-            f"this stage uses a {name} as it is, and none is given: set weights.{name} to a run, a checkpoint or a "
+            f"this stage uses {name} as it is, and none is given: set weights.{name} to a run, a checkpoint or a "
             "file, or checkpoint to one that has it"
         )
     if name not in asked:
         raise CheckpointError(
-            f"this stage trains a {name}, and none is given: set networks.{name} to start from scratch, or "
+            f"this stage trains {name}, and none is given: set networks.{name} to start from scratch, or "
             f"weights.{name} or checkpoint to go on from"
         )
     return asked[name]
@@ -198,7 +200,7 @@ def _fitted(
         field, theirs, ours = differing
         raise CheckpointError(
             f"{own.source} holds another {name}: its {field} is {theirs}, that of networks.{name} is {ours}; "
-            f"change one of them, or set weights.{name} to '' to start from scratch"
+            f"change one of them, or set weights.{name} to 'scratch'"
         )
     return asked, params
 

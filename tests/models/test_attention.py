@@ -51,3 +51,37 @@ def test_half_precision_has_a_float32_softmax():
         )
         < 8e-3
     )
+
+
+@pytest.mark.parametrize("queries", [5, 200])  # all heads at once, one head at a time
+@pytest.mark.parametrize(("mask", "bias"), [(False, False), (True, False), (True, True)])
+def test_gradients_are_the_formulas(queries, mask, bias):
+    """Also where a row has no key at all, and of a bias that heads and rows share."""
+    keys, heads, dim = 100 if queries > 100 else 7, 3, 8
+    q = random_array("q", (2, queries, heads, dim))
+    k, v = random_array("k", (2, keys, heads, dim)), random_array("v", (2, keys, heads, dim))
+    w = random_array("w", q.shape)
+    b = random_array("b", (1, heads, queries, keys)) if bias else np.zeros((1, 1, 1, 1))
+    allowed = np.ones((2, 1, 1, keys), bool)
+    if mask:
+        allowed[0, ..., keys // 2 :] = False
+        allowed[1] = False
+    lowest = np.finfo(np.float64).min / 2
+
+    def formula(q, k, v, b):
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * dim**-0.5 + b
+        weights = jax.nn.softmax(scores + jnp.where(allowed, 0.0, lowest), axis=-1)
+        return (jnp.einsum("bhqk,bkhd->bqhd", weights, v) * w).sum()
+
+    def loss(q, k, v, b):
+        return (attend(q, k, v, mask=given, bias=b if bias else None) * w).sum()
+
+    with jax.enable_x64(True):
+        given = jnp.asarray(allowed) if mask else None
+        ours, theirs = (
+            jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3)))(q, k, v, b)
+            for f in (loss, formula)
+        )
+    ours, theirs = (jax.tree.leaves(both)[: 5 if bias else 4] for both in (ours, theirs))
+    for mine, its in zip(ours, theirs, strict=True):
+        assert relative_error(mine, its) < 1e-12

@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -112,3 +113,23 @@ def test_gradients_are_laxs(chosen):
     assert chosen
     for a, b in zip(ours, theirs, strict=True):
         assert relative_error(a, b) < 1e-11
+
+
+@pytest.mark.parametrize(("time", "apart"), [(2048, True), (64, False)])
+def test_groups_are_laxs(time, apart):
+    x = random_array("x", (2, time, 64))
+    kernel, weight = random_array("k", (41, 16, 128)), random_array("w", (2, time // 2, 128))
+
+    def loss(convolution, x, kernel, **options):
+        out = convolution(x, kernel, (2,), [(20, 20)], feature_group_count=4, **options)
+        return (out * weight).sum()
+
+    names = {"dimension_numbers": ("NHC", "HIO", "NHC")}
+    with jax.enable_x64(True):
+        gradient = jax.grad(functools.partial(loss, convolve), argnums=(0, 1))
+        ours = jax.jit(gradient)(x, kernel)
+        of_lax = functools.partial(loss, jax.lax.conv_general_dilated, **names)
+        theirs = jax.jit(jax.grad(of_lax, argnums=(0, 1)))(x, kernel)
+        assert ("feature_group_count=4" not in str(jax.make_jaxpr(gradient)(x, kernel))) == apart
+    for a, b in zip(ours, theirs, strict=True):
+        assert relative_error(a, b) < 1e-12

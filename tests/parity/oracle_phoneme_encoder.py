@@ -22,9 +22,7 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
     }
 
 
-def run(
-    config: dict, tensors: dict[str, np.ndarray], inputs: dict[str, np.ndarray], *, dtype: str
-) -> dict[str, np.ndarray]:
+def build(config: dict, tensors: dict[str, np.ndarray], *, dtype: str) -> VitsTextEncoder:
     model = _empty(config)
     kind = getattr(torch, dtype)
     state = {
@@ -33,7 +31,14 @@ def run(
     }
     rest = {name: torch.zeros(model.state_dict()[name].shape, dtype=kind) for name in UNUSED}
     model.load_state_dict(state | rest, strict=True, assign=True)
+    return model.eval()
+
+
+def run(
+    config: dict, tensors: dict[str, np.ndarray], inputs: dict[str, np.ndarray], *, dtype: str
+) -> dict[str, np.ndarray]:
+    model = build(config, tensors, dtype=dtype)
     ids, mask = torch.from_numpy(inputs["token_ids"]).long(), torch.from_numpy(inputs["mask"])
     with torch.inference_mode():  # as AudioLDM2Pipeline calls it
-        out = model.eval()(ids, attention_mask=mask.long(), padding_mask=mask.long().unsqueeze(-1))
+        out = model(ids, attention_mask=mask.long(), padding_mask=mask.long().unsqueeze(-1))
     return {"states": out.last_hidden_state.numpy()}

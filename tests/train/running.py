@@ -84,9 +84,7 @@ def final_state(run):
     path = str(folders[-1].absolute())
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     stored = dict(ocp.metadata(path).metadata)
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored
-    )
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), stored)
     leaves = jax.tree_util.tree_leaves_with_path(ocp.load(path, abstract))
     return {jax.tree_util.keystr(where): np.asarray(x) for where, x in leaves}
 

@@ -57,7 +57,10 @@ def test_a_step_down_a_parabola():
     error = x @ kernel[:, 0] + np.asarray(state.params["line"]["line"]["bias"]) - np.asarray(target)
     slope = 2 * (error[:, None] * x).mean(0)
     np.testing.assert_allclose(
-        after.params["line"]["line"]["kernel"][:, 0], kernel[:, 0] - RATE * slope, rtol=1e-5, atol=1e-7
+        after.params["line"]["line"]["kernel"][:, 0],
+        kernel[:, 0] - RATE * slope,
+        rtol=1e-5,
+        atol=1e-7,
     )
     told = figures(jax.device_get(metrics))
     np.testing.assert_allclose(told["loss"], (error**2).mean(), rtol=1e-5)
@@ -140,9 +143,7 @@ def test_the_average_follows_as_published():
 def test_the_state_is_donated_and_compiled_once():
     networks, transformations, state = beginning(Fit(), optax.adam(RATE))
     step = jax.jit(
-        make_step(
-            Fit(), networks, transformations, join=chosen().join, ema_decay=0.9
-        ),
+        make_step(Fit(), networks, transformations, join=chosen().join, ema_decay=0.9),
         donate_argnums=0,
     )
     first = state

@@ -37,7 +37,9 @@ def same_losses(one, other):
         )
 
 
-@pytest.mark.parametrize("flags", [(), (FSDP,), (FSDP, "--config.accumulation=1", "--config.mesh.data=2")])
+@pytest.mark.parametrize(
+    "flags", [(), (FSDP,), (FSDP, "--config.accumulation=1", "--config.mesh.data=2")]
+)
 def test_eight_devices_train_as_one(alone, prepared, tmp_path, flags):
     run = tmp_path / "run"
     done = run_toy(run, prepared, FEW, *flags, devices=8)

@@ -69,7 +69,9 @@ class Fit(Stage):
             return ((value("rival", params, given) - aim) ** 2).mean(), {}
 
         one = Player(name="model", networks=("line",), loss=fit)
-        return (one, Player(name="rival", networks=("rival",), loss=chase)) if self.rivals else (one,)
+        return (
+            (one, Player(name="rival", networks=("rival",), loss=chase)) if self.rivals else (one,)
+        )
 
     def preview(self, networks, params, given, key):
         return Preview(figures={"weight": float(jnp.abs(params["line"]["line"]["kernel"]).sum())})

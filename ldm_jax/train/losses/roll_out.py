@@ -41,7 +41,8 @@ def roll_out(
     tokens = generate_loa(gpt2, constant, jax.lax.stop_gradient(condition), n_tokens=n_tokens)
     sequence = append_tokens(condition, tokens[:, :-1])
     columns = sequence.embeds.shape[1]
-    hidden, cache = gpt2.apply({"params": params}, *sequence, columns, method="prefill")
+    made: Any = gpt2.apply({"params": params}, *sequence, columns, method="prefill")
+    hidden, cache = made
     predicted = hidden[:, columns - n_tokens :]
     if n_tokens == 1:
         return predicted
@@ -73,7 +74,8 @@ def _backward(gpt2: GPT2, constants: tuple[Any, ...], cotangent: Array) -> tuple
 
         def one(token: Array, layers: Any) -> tuple[Array, Any]:
             past = Cache(layers, seen, position, column)
-            out, new = gpt2.apply({"params": params}, token, past, method="decode_step")
+            made: Any = gpt2.apply({"params": params}, token, past, method="decode_step")
+            out, new = made
             return out, new.layers
 
         _, pull = jax.vjp(one, token, cache.layers)

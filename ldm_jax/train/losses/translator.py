@@ -6,6 +6,8 @@ joint training the translator then weighs 2 against the diffusion model's 1. The
 has squared errors, the released code absolute ones.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -28,7 +30,7 @@ def teacher_forced_error(
     penalty: str = "l1",
     keys: Key[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
-    """mean |F_i(c, x_1 .. x_(i-1)) - x_i| over tokens i and channels of each clip ("l1"), or its square ("mse").
+    """Of each clip the mean |F_i(c, x_1 .. x_(i-1)) - x_i| over tokens i and channels ("l1"), or its square ("mse").
 
     Args:
         gpt2: the network F.
@@ -91,7 +93,8 @@ def ahead_error(
     variables = {"params": params}
     sequence = append_tokens(condition, target[:, :-1])
     columns = length + n - 1
-    hidden, cache = gpt2.apply(variables, *sequence, columns, method="prefill")
+    prefilled: Any = gpt2.apply(variables, *sequence, columns, method="prefill")
+    hidden, cache = prefilled
     first = jax.lax.dynamic_slice_in_dim(hidden, length - 1 + start, 1, axis=1)
     known = (jnp.arange(columns) < length + start)[None, :]
     cache = cache._replace(

@@ -14,7 +14,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.kaldi import AUDIOSET_MEAN, AUDIOSET_STD
@@ -32,8 +31,6 @@ from ldm_jax.models.layers import upcast
 from ldm_jax.train.metrics import Metrics, mean
 from ldm_jax.train.previews import Preview
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Params, Player, Stage
-
-_DECIBELS = 10 / np.log(10)  # of a natural logarithm of power
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -93,7 +90,7 @@ class AudioMAEStage(Stage):
     def preview(
         self, networks: Networks, params: AllParams, given: Given, key: Key[Array, ""]
     ) -> Preview:
-        """Clips as they are, as the encoder sees them and as they are made up, in dB; the errors of the batch.
+        """Clips as they are, as the encoder sees them and as they are made up; the errors of the batch.
 
         A made-up patch has the mean and deviation of the true one where only its shape is predicted.
         """
@@ -150,7 +147,7 @@ def _reconstruct(
     norm_pix: bool,
     clips: int,
 ) -> tuple[dict[str, Float[Array, "clips time frequency"]], Metrics]:
-    """(pictures in dB of the first clips, errors on hidden and on visible patches of all)."""
+    """(pictures of the first clips, errors on hidden and on visible patches of all)."""
     ids, mask = (masking["keep_ids"], masking["restore_ids"]), masking["mask"]
     made: Any = network.apply({"params": params}, fbank, *ids)
     pred = made = upcast(made)
@@ -169,12 +166,12 @@ def _reconstruct(
         "made_up": jnp.where(hidden, made, true),
     }
     frequency = fbank.shape[-1]
-    pictures = {name: _decibels(unpatchify(x[:clips], frequency)) for name, x in patches.items()}
+    pictures = {name: _magnitudes(unpatchify(x[:clips], frequency)) for name, x in patches.items()}
     return pictures, errors
 
 
-def _decibels(
+def _magnitudes(
     fbank: Float[Array, "clips time frequency"],
 ) -> Float[Array, "clips time frequency"]:
-    """The network's input as 10 log10 of the energies it was made from."""
-    return (fbank * (2 * AUDIOSET_STD) + AUDIOSET_MEAN) * _DECIBELS
+    """Natural logarithms of magnitudes: half of those of the energies that the input was made from."""
+    return (fbank * (2 * AUDIOSET_STD) + AUDIOSET_MEAN) / 2

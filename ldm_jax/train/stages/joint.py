@@ -77,10 +77,10 @@ class JointStage(LatentDiffusionStage):
         checks.probabilities(ground_truth=self.ground_truth)
         if self.encoded and self.speech:
             raise ValueError("encodings hold no phonemes: speech needs sound, set encoded to False")
-        if "loa" not in self.contexts or len(self.time_pools) > 1:
+        if "loa" not in self.contexts or len(self.time_pools) != 1:
             raise ValueError(
-                f"the translator makes LOA of one pooling for a UNet that reads it, but contexts are {self.contexts} and "
-                f"time_pools {self.time_pools}"
+                "the translator makes LOA of one pooling for a UNet that reads it, but contexts are "
+                f"{self.contexts} and time_pools {self.time_pools}"
             )
         if self.speech and "text" in self.contexts:
             raise ValueError(
@@ -91,7 +91,8 @@ class JointStage(LatentDiffusionStage):
         if self.teacher_weight < 0:
             raise ValueError(f"teacher_weight is {self.teacher_weight}; it must be at least 0")
         grid = conditions.grid_of(networks, self.loa_grid)
-        checks.translator(networks, tokens=conditions.loa_tokens(self.time_pools[0], grid))
+        (pool,) = self.time_pools
+        checks.translator(networks, tokens=conditions.loa_tokens(pool, grid))
 
     def draw(
         self, networks: Networks, key: Key[Array, ""], batch: Arrays, step: Int[Array, ""]
@@ -127,8 +128,9 @@ class JointStage(LatentDiffusionStage):
         told = Conditions(loa, states, mask, clap if self.film else None)
         error = jnp.zeros(len(target))
         if self.teacher_weight:
+            gpt2: Any = networks["gpt2"]
             error = teacher_forced_error(
-                networks["gpt2"],  # type: ignore[arg-type]
+                gpt2,
                 params["gpt2"],
                 condition,
                 target,

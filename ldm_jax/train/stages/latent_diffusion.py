@@ -101,6 +101,21 @@ class LatentDiffusionStage(Stage):
         }
         return tuple(name for name, need in needed.items() if need)
 
+    def sampled(self, networks: Networks) -> dict[str, Any]:
+        """Prediction and schedule, and how many LOA tokens there are.
+
+        Raises:
+            ValueError: a schedule that diffusers has no words for.
+        """
+        scheduler = checks.scheduler(self.prediction, self.schedule, dict(self.schedule_options))
+        if "loa" not in self.contexts:
+            return {"scheduler": scheduler}
+        grid = conditions.grid_of(networks, self.loa_grid)
+        return {
+            "scheduler": scheduler,
+            "loa_tokens": conditions.loa_tokens(self.time_pools[-1], grid),
+        }
+
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:

@@ -16,6 +16,7 @@ from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import Feature, TextTokenizers
 from ldm_jax.train.metrics import Metrics
 from ldm_jax.train.previews import Preview
+from ldm_jax.train.representation import Representation
 
 Params = dict[str, Any]  # of a network
 AllParams = dict[str, Params]  # by network
@@ -82,6 +83,14 @@ class Stage:
     def accumulates(self) -> bool:
         """Whether a batch's gradient is the mean of its microbatches' gradients."""
         return True
+
+    def representation(self) -> Representation | None:
+        """What is trained in place of the parameters, if not these themselves."""
+        return None
+
+    def sampled(self, networks: Networks) -> dict[str, Any]:
+        """Fields of `convert.checkpoint.Checkpoint` that the stage decides: how what it trains is to be sampled."""
+        return {}
 
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float

@@ -5,6 +5,7 @@ Liu et al., "AudioLDM 2", arXiv 2308.05734, section III-C; `Sequence2AudioMAE` o
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +141,8 @@ class TranslatorStage(Stage):
             ),
             text=None if self.speech else conditions.text_states(networks, params, batch),
         )
-        known = (networks["gpt2"], params["gpt2"], condition, target)
+        gpt2: Any = networks["gpt2"]
+        known = (gpt2, params["gpt2"], condition, target)
         loss, figures = jnp.zeros(()), {}
         if self.teacher_weight:
             error = teacher_forced_error(*known, penalty=self.penalty, keys=draws.get("dropout"))

@@ -200,7 +200,8 @@ class VAEStage(Stage):
         figures = {"rec_loss": mean(distances)}
         if self.perceptual_weight:
             variables = {"params": given.frozen["lpips"]}
-            perceptual = networks["lpips"].apply(variables, mel, made)
+            distance: Any = networks["lpips"].apply(variables, mel, made)
+            perceptual = distance
             figures["perceptual_loss"] = mean(perceptual)
         loss = negative_log_likelihood(
             self.reconstruction_weight * distances,
@@ -223,9 +224,10 @@ def _vae(networks: Networks) -> VAE:
 def _coded(networks: Networks, params: Params, given: Given) -> _Coded:
     mel = given.batch["log_mel"][..., None]
     moments: Any = networks["vae"].apply({"params": params}, mel, method="encode")
-    deviation = jnp.exp(0.5 * moments[1])
+    center, logvar = moments
+    deviation = jnp.exp(0.5 * logvar)
     noise = given.draws["noise"].astype(deviation.dtype)
-    return _Coded(mel, *moments, moments[0] + deviation * noise)
+    return _Coded(mel, center, logvar, center + deviation * noise)
 
 
 def _decoded(

@@ -257,7 +257,7 @@ def _mean_of(scores: list[Array]) -> Any:
 @functools.partial(jax.jit, static_argnames=("vocoder", "settings"))
 def _resynthesize(
     vocoder: nn.Module, params: Params, wave: Array, settings: LogMelSettings
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Any, Any]:
     """(waves, generated waves, log-mels of each), of one length."""
     before = log_mel(wave, settings)
     made: Any = vocoder.apply({"params": params}, before)

@@ -31,8 +31,18 @@ def test_rows_are_those_of_the_encodings(sets):
             encodings.batch([window], captions=[number], text_length=batch["t5"].shape[1])
             for number in encodings.captions_of(window).tolist()
         ]
-        mine = {k: x[place] for k, x in batch.items() if k not in ("set", "window")}
+        mine = {k: x[place] for k, x in batch.items() if k in texts[0]}
         assert any(same(mine, {k: x[0] for k, x in text.items()}) for text in texts)
+
+
+def test_every_row_has_the_empty_caption(sets):
+    batch = encoded_examples(sets, seed=1).batch(np.arange(3))
+    empty = sets[0].batch([0], captions=[0], what=("t5", "clap_text"))
+    tokens = int(empty["t5_mask"].sum())
+    assert 0 < tokens < empty["t5"].shape[1]
+    for row in range(3):
+        np.testing.assert_array_equal(batch["empty_t5"][row], empty["t5"][0, :tokens])
+        np.testing.assert_array_equal(batch["empty_clap_text"][row], empty["clap_text"][0])
 
 
 def test_captions_are_drawn_evenly(sets):

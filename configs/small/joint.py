@@ -1,0 +1,20 @@
+"""Small UNet and translator together: the UNet gets true LOA with probability 0.25, else GPT-2's own.
+
+python train.py --config=configs/small/joint.py --workdir=runs/small/joint
+python -m ldm_jax.train.export runs/small/joint --out checkpoints/small
+python sample.py "a dog barks" --checkpoint checkpoints/small --seconds 5.12
+"""
+
+from configs.small.system import optimizer, run, weights
+from ldm_jax.train.config import Prompts
+from ldm_jax.train.stages.joint import JointStage
+
+
+def get_config(arg=""):
+    return run(
+        "small/joint",
+        JointStage(scale_by_std=True),
+        weights=weights("unet", "gpt2", "translator", "vae", "vocoder", "audiomae", "clap", "t5"),
+        optimizer=optimizer(learning_rate=2e-4),
+        prompts=Prompts(texts=("A dog barks.", "A slow piano melody.")),
+    )

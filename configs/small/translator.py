@@ -1,0 +1,17 @@
+"""Small translator: GPT-2 goes on from a caption to LOA, one token ahead.
+
+python train.py --config=configs/small/translator.py --workdir=runs/small/translator
+"""
+
+from configs.small.system import NETWORKS, run, weights
+from ldm_jax.train.config import architectures
+from ldm_jax.train.stages.translator import TranslatorStage
+
+
+def get_config(arg=""):
+    return run(
+        "small/translator",
+        TranslatorStage(),
+        networks=architectures(gpt2=NETWORKS["gpt2"], translator=NETWORKS["translator"]),
+        weights=weights("audiomae", "clap", "t5"),
+    )

@@ -1,0 +1,82 @@
+import dataclasses
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from ldm_jax.parallel.plan import plan_training, table, to_json
+from ldm_jax.parallel.topology import _installed
+from ldm_jax.train.config import Data, Mesh, Training
+from tests.train.toy import Fit, Line
+
+CONFIG = Training(
+    name="planned",
+    stage=Fit(),
+    networks=ConfigDict({"line": Line()}),
+    batch=16,
+    data=Data(prepared=("nowhere",), seconds=0.64),
+)
+PARAMETERS = 8192 + 64 + 1
+FRAME = 64 * 4  # bytes of a row's 64 mels
+
+
+def with_mesh(**sizes):
+    return dataclasses.replace(CONFIG, mesh=Mesh(**sizes))
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return plan_training(CONFIG, "cpu:8")
+
+
+def test_neither_data_nor_weights_are_read(planned):
+    assert (planned.rows, planned.chips, dict(planned.mesh)) == (
+        16,
+        8,
+        {"data": 8, "fsdp": 1, "tensor": 1},
+    )
+    # Parameters, their average and two moments, each in float32; two rows of 64 frames.
+    assert planned.arguments == pytest.approx(4 * 4 * PARAMETERS + 2 * 64 * FRAME, abs=500)
+    # Forward, and backward for the kernel alone: 64 products a row each.
+    assert planned.flops == 2 * (2 * 16 * 64)
+    assert {kind.name for kind in planned.traffic} == {"all-reduce"}
+
+
+def test_the_table_has_a_row_a_plan(planned):
+    head, rule, row = table([("cpu:8", planned)]).splitlines()
+    assert head.count("|") == rule.count("|") == row.count("|")
+    assert row.startswith("| cpu:8 | 8 x 1 x 1 | 16 | 2 | 0 | ")
+    stored = json.loads(json.dumps(to_json(planned)))
+    assert stored["needed"] == planned.needed
+    assert sum(one["bytes"] for one in stored["traffic"]) == planned.sent
+
+
+def test_rows_a_chip_make_the_batch():
+    found = plan_training(with_mesh(fsdp=2, tensor=2), "cpu:8", rows=3)
+    assert found.rows == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (with_mesh(fsdp=3), "fsdp=3 times tensor=1 does not divide the 8 devices"),
+        (
+            dataclasses.replace(CONFIG, batch=12),
+            "batch of 12 cannot be divided among the 8 devices",
+        ),
+    ],
+)
+def test_what_does_not_divide_is_said_before_anything_compiles(config, message):
+    with pytest.raises(ValueError, match=message):
+        plan_training(config, "cpu:8")
+
+
+@pytest.mark.skipif(not _installed(), reason="libtpu is not installed")
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_tpu_slice_that_is_not_there(slices):
+    found = plan_training(with_mesh(slices=slices), "v5e:2x2", rows=2)
+    assert (found.chips, found.rows, found.chip) == (4 * slices, 8 * slices, "TPU v5 lite")
+    assert found.room == round(15.75 * 2**30)
+    assert found.needed < found.room
+    assert (found.sent_between_slices > 0) == (slices == 2)
+    assert found.step_seconds(0.5) == pytest.approx(found.flops / found.chips / 197e12 / 0.5)
