@@ -17,7 +17,9 @@ from ldm_jax.train.command import parse
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder: checkpoints, log, previews")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first of several processes")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of the first of several processes"
+)
 PROCESSES = flags.DEFINE_integer("processes", None, "how many there are, where nothing tells")
 PROCESS = flags.DEFINE_integer("process", None, "which of them this is")
 
@@ -29,7 +31,9 @@ def main() -> int:
         if CONFIG.value is None or WORKDIR.value is None:
             raise ValueError("give --config=configs/NAME.py and --workdir=FOLDER")
 
-        from ldm_jax.parallel import distributed  # imports jax: not before the flags are known to be good
+        from ldm_jax.parallel import (
+            distributed,  # imports jax: not before the flags are known to be good
+        )
 
         try:
             distributed.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)

@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--no-ema", dest="ema", action="store_false")
     parser.add_argument("--remat", action="store_true", help="ours keeps fewer activations")
     parser.add_argument("--side", choices=tuple(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--apart", action="store_true", help="whole processes take turns, where memory is short"
+    )
     parser.add_argument("--only", choices=tuple(SIDES), help="one of the two sides")
     parser.add_argument("--weights", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -63,14 +66,19 @@ def main() -> None:
 def compare(arguments: argparse.Namespace, batch: int) -> None:
     """Prints a line for the time and one for the memory of steps with `batch` clips."""
     names = [arguments.only] if arguments.only else list(SIDES)
-    workers = {name: start(arguments, name, batch) for name in names}
-    rounds = [
-        {name: ask(worker) for name, worker in workers.items()}
-        for _ in range(arguments.rounds + 1)
-    ][1:]
-    memory = {name: ask(worker, "memory")["bytes"] for name, worker in workers.items()}
-    for worker in workers.values():
-        worker.communicate("\n")
+    groups = [[name] for name in names] * 2 if arguments.apart else [names]
+    answers: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    memory: dict[str, float] = {}
+    for group in groups:
+        workers = {name: start(arguments, name, batch) for name in group}
+        for count in range(arguments.rounds + 1):
+            for name, worker in workers.items():
+                answer = ask(worker)
+                answers[name] += [answer] if count else []
+        for name, worker in workers.items():
+            memory[name] = ask(worker, "memory")["bytes"]
+            worker.communicate("\n")
+    rounds = [dict(zip(names, row, strict=True)) for row in zip(*answers.values(), strict=True)]
     if len(names) == 2 and arguments.dtype == "float32":
         for ours, theirs in (tuple(row.values()) for row in rounds):
             error = abs(ours["loss"] / theirs["loss"] - 1)
@@ -168,14 +176,13 @@ def our_unet(dtype: str, *, remat: bool = False) -> Any:
 
     from ldm_jax.models.unet import UNet
 
-    return UNet(heads=8, head_dim=None, remat=remat, dtype=jnp.dtype(dtype))
+    return UNet(heads=8, head_dim=None, remat="full" if remat else "", dtype=jnp.dtype(dtype))
 
 
 def our_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Callable]:
-    """(step, peak memory, share of the chip's peak)."""
+    """(step, peak memory, share of the chip's peak); the step is that of `train.py`."""
     import jax
     import jax.numpy as jnp
-    import optax
     from safetensors.numpy import load_file
 
     from ldm_jax.convert import unet
@@ -184,50 +191,71 @@ def our_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Callabl
     from ldm_jax.parallel.mesh import enable_compilation_cache
     from ldm_jax.parallel.program import program
     from ldm_jax.profiling import count_flops, peak_flops
+    from ldm_jax.train.metrics import figures
+    from ldm_jax.train.optimizer import Optimizer, transformation
+    from ldm_jax.train.stages.stage import AllParams, Given, Player, Stage
+    from ldm_jax.train.state import initial
+    from ldm_jax.train.step import make_step
 
     if arguments.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     enable_compilation_cache()
     network = our_unet(arguments.dtype, remat=arguments.remat)
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(CLIP),
-        optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-    )
 
-    def loss(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    def loss(params: AllParams, given: Given) -> tuple[jax.Array, dict[str, Any]]:
+        batch = given.batch
         contexts = [(batch["loa"], None), (batch["text"], batch["mask"])]
-        out = network.apply({"params": params}, batch["noisy"], batch["timesteps"], contexts)
-        return jnp.mean((out.astype(jnp.float32) - batch["noise"]) ** 2)
+        inputs = (batch["noisy"], batch["timesteps"], contexts)
+        out = network.apply({"params": params["unet"]}, *inputs)
+        return jnp.mean((out.astype(jnp.float32) - batch["noise"]) ** 2), {}
 
-    def update(state: Any, batch: dict[str, jax.Array]) -> tuple[Any, jax.Array]:
-        params, moments, average = state
-        value, gradient = jax.value_and_grad(loss)(params, batch)
-        updates, moments = optimiser.update(gradient, moments, params)
-        params = optax.apply_updates(params, updates)
-        if arguments.ema:
-            average = jax.tree.map(lambda a, p: a + (1 - DECAY) * (p - a), average, params)
-        return (params, moments, average), value
+    class NoisePrediction(Stage):
+        """Of a batch that is noisy already, so that both sides see the same."""
 
+        def draw(self, *_: Any) -> dict[str, Any]:
+            return {}
+
+        def players(self, networks: Any) -> tuple[Player, ...]:
+            return (Player(name="model", networks=("unet",), loss=loss),)
+
+    adamw = Optimizer(
+        learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, decayed="all", clip_norm=CLIP
+    )
+    transformations = {"model": transformation(adamw, total_steps=10**6)}
+    update = make_step(
+        NoisePrediction(),
+        {"unet": network},
+        transformations,
+        join=lambda trained, held: {**trained, **held},
+        ema_decay=DECAY,
+    )
     tensors = load_file(arguments.weights)
     params = convert(tensors, unet.DIFFUSERS, abstract_params(network), network="unet")
-    params = jax.tree.map(jnp.array, params)
+    params = {"unet": jax.tree.map(jnp.array, params)}
     del tensors
-    average = jax.tree.map(jnp.copy, params) if arguments.ema else None
-    state = [(params, optimiser.init(params), average)]
-    step = program(update, donate_argnums=0)
-    device = jax.devices()[0]
     batch = jax.tree.map(jnp.asarray, make_batches(arguments)[0])
-    flops = 3 * count_flops(loss, params, batch)
-    del params, average
+    given = Given({}, batch, {}, {}, jnp.zeros((), jnp.int32))
+    flops = 3 * count_flops(lambda p: loss(p, given)[0], params)
+    state = [
+        initial(
+            params,
+            averaged=("unet",) * arguments.ema,
+            transformations=transformations,
+            players={"model": ("unet",)},
+            constants={},
+        )
+    ]
+    del params
+    step, key, device = program(update, donate_argnums=0), jax.random.key(0), jax.devices()[0]
 
     def run(batch: dict[str, np.ndarray]) -> float:
-        state[0], value = step(state[0], batch)
+        state[0], metrics = step(state[0], {}, {}, batch, key)
         jax.block_until_ready(state[0])
-        return float(value)
+        return figures(metrics)["loss"]
 
     def memory() -> int:
-        statistics_ = device.memory_stats() if arguments.device == "cuda" else None
-        return statistics_["peak_bytes_in_use"] if statistics_ else peak_memory()
+        known = device.memory_stats() if arguments.device == "cuda" else None
+        return known["peak_bytes_in_use"] if known else peak_memory()
 
     def share(seconds: float) -> float | None:
         peak = peak_flops(device)

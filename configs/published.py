@@ -20,14 +20,15 @@ SCALE = 0.4110932946205139  # of the published VAE's latents
 def networks(system="base"):
     """Architectures by name: "base", "large" or "speech", heads of width 32 as the weights were trained."""
     made = SIZES[system]()
-    made["unet"] = made["unet"].clone(heads=None, head_dim=32, remat=True)
+    made["unet"] = made["unet"].clone(heads=None, head_dim=32, remat="full")
     made["audiomae"] = AudioMAE()
     return made
 
 
 def vae_of(sample_rate):
     """The published VAE of a rate."""
-    return vae.from_official(vae.OFFICIAL_CONFIGS[sample_rate], scaling_factor=SCALE)
+    made = vae.from_official(vae.OFFICIAL_CONFIGS[sample_rate], scaling_factor=SCALE)
+    return made.clone(remat="full")
 
 
 def vocoder_of(sample_rate):

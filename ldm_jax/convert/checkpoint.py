@@ -1,6 +1,7 @@
 """A whole system in memory: its networks, their weights, and what goes with them, whatever layout it came from."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -79,6 +80,13 @@ def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:
 
 def abstract_params(module: nn.Module) -> Params:
     """The shapes of a network's parameters, nothing computed."""
+    shapes = _abstract_params(module, jax.dtypes.canonicalize_dtype(float))
+    return jax.tree.map(lambda leaf: leaf, shapes)  # a tree of the caller's own
+
+
+@functools.lru_cache(maxsize=64)  # a second for a UNet, and it is asked for again and again
+def _abstract_params(module: nn.Module, widest: Any) -> Params:
+    del widest  # float64 gives other types
     return jax.eval_shape(lambda: init_params(module, jax.random.key(0)))
 
 

@@ -136,6 +136,28 @@ def _flat_product(
     )
 
 
+# What of a module's activations the backward pass finds kept, by policy; the rest is computed again.
+REMAT: dict[str, Any] = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def rematerialized(module: Any, policy: str) -> Any:
+    """A module class whose activations are treated by `policy`: "" keeps all, else a key of `REMAT`.
+
+    "full" keeps none but the module's inputs, "dots" the products with its kernels (not convolutions).
+
+    Raises:
+        ValueError: an unknown policy.
+    """
+    if not policy:
+        return module
+    if policy not in REMAT:
+        raise ValueError(f"remat is {policy!r}; it can be '', {', '.join(map(repr, REMAT))}")
+    return nn.remat(module, policy=REMAT[policy])
+
+
 def timestep_embedding(
     timesteps: Shaped[Array, " batch"], dim: int, *, max_period: float = 10_000.0
 ) -> Float[Array, "batch {dim}"]:

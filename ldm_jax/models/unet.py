@@ -47,7 +47,8 @@ class UNet(nn.Module):
         norm_eps: of the group norms outside transformers.
         film_dim: width of a clip's embedding that joins the time embedding, as CLAP's does in the
             48 kHz model; None without.
-        remat: whether the backward pass computes activations again in place of keeping them.
+        remat: which activations the backward pass computes again: "" none, "full" all but the inputs of residual
+            blocks and transformers, "dots" all but these and products with kernels.
         dtype: compute type; time embeddings are computed in at least float32.
     """
 
@@ -63,7 +64,7 @@ class UNet(nn.Module):
     norm_groups: int = 32
     norm_eps: float = 1e-5
     film_dim: int | None = None
-    remat: bool = False
+    remat: str = ""
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:

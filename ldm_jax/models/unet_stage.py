@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm
+from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, rematerialized
 from ldm_jax.models.transformer import Absorbed, Context, SpatialTransformer, match_rows
 
 
@@ -143,7 +143,7 @@ class Stage(nn.Module):
         groups: of the group norms.
         epsilon: of the residual blocks' norms.
         resample: the resolution to go on in: "down", "up", or None for the same.
-        remat: whether the backward pass computes activations again in place of keeping them.
+        remat: which activations the backward pass computes again; see `layers.rematerialized`.
         dtype: compute type.
     """
 
@@ -156,13 +156,13 @@ class Stage(nn.Module):
     groups: int
     epsilon: float
     resample: Literal["down", "up"] | None = None
-    remat: bool = False
+    remat: str = ""
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
         """Makes the layers; the transformers are numbered slot by slot within layer by layer."""
-        resnet = nn.remat(ResnetBlock) if self.remat else ResnetBlock
-        transformer = nn.remat(SpatialTransformer) if self.remat else SpatialTransformer
+        resnet = rematerialized(ResnetBlock, self.remat)
+        transformer = rematerialized(SpatialTransformer, self.remat)
         self.resnets = [
             resnet(self.features, self.groups, self.epsilon, self.dtype) for _ in range(self.layers)
         ]

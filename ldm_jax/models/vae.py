@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from ldm_jax.models.attention import attend
 from ldm_jax.models.convolution import convolve
-from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, upcast
+from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, rematerialized, upcast
 
 EPSILON = 1e-6  # of every norm
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -148,14 +148,16 @@ class Level(nn.Module):
     norm_groups: int
     resample: str | None
     dtype: Dtype = jnp.float32
+    remat: str = ""
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch time freq c"]
     ) -> Float[Array, "batch new_time new_freq {self.features}"]:
         """`features` channels."""
+        block = rematerialized(ResnetBlock, self.remat)
         for i in range(self.layers):
-            x = ResnetBlock(self.features, self.norm_groups, self.dtype, name=f"resnets_{i}")(x)
+            x = block(self.features, self.norm_groups, self.dtype, name=f"resnets_{i}")(x)
         if self.resample == "down":
             x = Downsample(self.dtype, name="downsamplers_0")(x)
         if self.resample == "up":
@@ -171,6 +173,7 @@ class Encoder(nn.Module):
     layers_per_block: int
     norm_groups: int
     dtype: Dtype = jnp.float32
+    remat: str = ""
 
     @nn.compact
     def __call__(
@@ -181,7 +184,9 @@ class Encoder(nn.Module):
         last = len(self.block_out_channels) - 1
         for i, features in enumerate(self.block_out_channels):
             level = partial(Level, features, self.layers_per_block, self.norm_groups)
-            x = level("down" if i < last else None, self.dtype, name=f"down_blocks_{i}")(x)
+            x = level(
+                "down" if i < last else None, self.dtype, self.remat, name=f"down_blocks_{i}"
+            )(x)
         x = MidBlock(self.norm_groups, self.dtype, name="mid_block")(x)
         x = nn.silu(GroupNorm(self.norm_groups, EPSILON, self.dtype, name="conv_norm_out")(x))
         return Conv(self.out_channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
@@ -195,6 +200,7 @@ class Decoder(nn.Module):
     layers_per_block: int
     norm_groups: int
     dtype: Dtype = jnp.float32
+    remat: str = ""
 
     @nn.compact
     def __call__(
@@ -206,7 +212,7 @@ class Decoder(nn.Module):
         last = len(self.block_out_channels) - 1
         for i, features in enumerate(reversed(self.block_out_channels)):
             level = partial(Level, features, self.layers_per_block + 1, self.norm_groups)
-            x = level("up" if i < last else None, self.dtype, name=f"up_blocks_{i}")(x)
+            x = level("up" if i < last else None, self.dtype, self.remat, name=f"up_blocks_{i}")(x)
         x = nn.silu(GroupNorm(self.norm_groups, EPSILON, self.dtype, name="conv_norm_out")(x))
         return Conv(self.out_channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
 
@@ -224,6 +230,7 @@ class VAE(nn.Module):
         norm_groups: groups of every norm.
         scaling_factor: the diffusion model's latents are this many times a sample of this VAE's.
         in_channels: of the spectrogram.
+        remat: which activations of its levels the backward pass computes again; see `layers.rematerialized`.
         dtype: compute type.
     """
 
@@ -233,15 +240,15 @@ class VAE(nn.Module):
     norm_groups: int
     scaling_factor: float
     in_channels: int = 1
+    remat: str = ""
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
         """Encoder and decoder, so that each can be applied without the other."""
         layers, groups, moments = self.layers_per_block, self.norm_groups, 2 * self.latent_channels
-        self.encoder = Encoder(self.block_out_channels, moments, layers, groups, self.dtype)
-        self.decoder = Decoder(
-            self.block_out_channels, self.in_channels, layers, groups, self.dtype
-        )
+        shared = (layers, groups, self.dtype, self.remat)
+        self.encoder = Encoder(self.block_out_channels, moments, *shared)
+        self.decoder = Decoder(self.block_out_channels, self.in_channels, *shared)
         self.quant_conv = Conv(moments, (1, 1), dtype=self.dtype)
         self.post_quant_conv = Conv(self.latent_channels, (1, 1), dtype=self.dtype)
 

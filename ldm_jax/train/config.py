@@ -238,8 +238,8 @@ def check(config: Training) -> None:
     encoded = getattr(config.stage, "encoded", False)
     if encoded != config.data.encoded:
         raise ValueError(
-            f"stage.encoded is {encoded} and data.encoded is {config.data.encoded}: both say whether batches hold encodings "
-            "in place of sound, where the stage can read them"
+            f"stage.encoded is {encoded} and data.encoded is {config.data.encoded}: both say whether batches hold "
+            "encodings in place of sound, where the stage can read them"
         )
     if not config.data.prepared:
         raise ValueError(

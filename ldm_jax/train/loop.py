@@ -136,7 +136,8 @@ class Figures:
     def __init__(self, run: Run, state: TrainState) -> None:
         """Counts the step's operations; nothing is computed."""
         self._run = run
-        self._unread: tuple[int, Any, Any] | None = None
+        self._unread: tuple[int, Any, Any, Any] | None = None
+        self._skipped = 0
         config = run.setup.config
         self._recent = Recent(config.bad_updates)
         self.meter = Meter(batch=config.batch, flops=_flops(run, state))
@@ -151,7 +152,8 @@ class Figures:
         """
         self.read()
         self._recent.add(number, batch)
-        self._unread = number, metrics, state.skipped_in_a_row + 0  # its own buffer is donated
+        counts = state.skipped + 0, state.skipped_in_a_row + 0  # their own buffers are donated
+        self._unread = number, metrics, *counts
         self.meter.wait(waited)
 
     def read(self) -> None:
@@ -162,7 +164,8 @@ class Figures:
         """
         if self._unread is None:
             return
-        (number, metrics, bad), self._unread = jax.device_get(self._unread), None
+        (number, metrics, skipped, bad), self._unread = jax.device_get(self._unread), None
+        self._skipped = int(skipped)
         self.meter.add(metrics)
         limit = self._run.setup.config.bad_updates
         if bad < limit:
@@ -184,7 +187,8 @@ class Figures:
         """A line of the log."""
         self.read()
         config = self._run.setup.config
-        rate = optimizer.learning_rate(config.optimizer, number - 1, total_steps=config.steps)
+        updates = number - 1 - self._skipped  # which the optimiser counts
+        rate = optimizer.learning_rate(config.optimizer, updates, total_steps=config.steps)
         self._run.log.write(number, {**self.meter.line(), "learning_rate": float(rate)})
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
+from ldm_jax.convert import native
 from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import Params
@@ -20,7 +21,7 @@ from ldm_jax.train import lora, record
 from ldm_jax.train.checkpoints import checksums
 from ldm_jax.train.representation import Tree, flat, nested
 from ldm_jax.train.weight_norm import weight_normed
-from ldm_jax.train.weights import open_networks, scratch
+from ldm_jax.train.weights import SCRATCH, open_networks, scratch
 
 # What a system consists of. A run may also have used or trained what is of no use afterwards: discriminators, LPIPS.
 SYSTEM = (
@@ -70,7 +71,7 @@ def read_run(run: pathlib.Path, *, step: int | None = None, raw: bool = False) -
     config = about["config"]
     state = read_state(run, step=step)
     trained = {name: state["params"][name] if raw else tree for name, tree in state["ema"].items()}
-    system = _system(config, tuple(trained))
+    system = _system(config, trained)
     settings = lora.LoRA(**_fields(lora.LoRA, config.get("lora") or {}))
     params = {
         name: _used(name, tree, system, settings, int(config["seed"]))
@@ -127,6 +128,8 @@ def plain_kernels(trained: Tree) -> Tree:
 
 def _used(name: str, trained: Tree, system: Checkpoint, settings: lora.LoRA, seed: int) -> Params:
     base = system.params.get(name)
+    if base is None and _is_whole(system.networks[name], trained):
+        base = {}
     if base is None:
         base = _untrained(name, system.networks[name], trained, seed)
     scale = settings.scale() if settings.rank else 0.0
@@ -136,8 +139,6 @@ def _used(name: str, trained: Tree, system: Checkpoint, settings: lora.LoRA, see
 def _untrained(name: str, module: nn.Module, trained: Tree, seed: int) -> Tree:
     """What a run from scratch drew and never moved, drawn again; nothing else is computed."""
     wanted = flat(abstract_params(module)).keys() - flat(plain_kernels(trained)).keys()
-    if not wanted:
-        return {}
 
     @jax.jit
     def draw() -> Tree:
@@ -147,16 +148,23 @@ def _untrained(name: str, module: nn.Module, trained: Tree, seed: int) -> Tree:
     return nested(draw())
 
 
-def _system(config: Mapping[str, Any], trained: Sequence[str]) -> Checkpoint:
+def _is_whole(module: nn.Module, trained: Tree) -> bool:
+    """Whether what was trained are all parameters, so that nobody has to know what they began as."""
+    return flat(abstract_params(module)).keys() <= flat(plain_kernels(trained)).keys()
+
+
+def _system(config: Mapping[str, Any], trained: Mapping[str, Tree]) -> Checkpoint:
     """The run's networks that are of use afterwards."""
     kept = (*trained, *SYSTEM)
-    described = {name: x for name, x in config["networks"].items() if name in kept}
+    described = {name: native.build(x) for name, x in config["networks"].items() if name in kept}
+    whole = [name for name, tree in trained.items() if _is_whole(described[name], tree)]
+    weights = {name: x for name, x in config["weights"].items() if name in described}
     opened = open_networks(
         described,
-        trained=trained,
+        trained=tuple(trained),
         frozen=[name for name in described if name not in trained],
         checkpoint=config["checkpoint"],
-        weights={name: x for name, x in config["weights"].items() if name in described},
+        weights=weights | dict.fromkeys(whole, SCRATCH),
     )
     if opened.source:
         return opened

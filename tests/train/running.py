@@ -30,7 +30,7 @@ def environment(data, *, devices=1):
     }
 
 
-def run_toy(run, data, *flags, devices=1, config=TOY, before=()):
+def run_toy(run, data, *flags, devices=1, config=TOY, before=(), timeout=300):
     """Runs to the end, whatever that is."""
     return subprocess.run(
         [*before, *command(config, run, *flags)],
@@ -38,7 +38,7 @@ def run_toy(run, data, *flags, devices=1, config=TOY, before=()):
         env=environment(data, devices=devices),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
 
 

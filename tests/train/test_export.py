@@ -50,7 +50,11 @@ def mini(base, tmp_path_factory):
 
 
 def moved(tree, by):
-    return jax.tree.map(lambda x: jnp.asarray(x) + by * (1 + jnp.abs(jnp.asarray(x))), tree)
+    return jax.tree.map(lambda x: np.asarray(x) + np.float32(by) * (1 + np.abs(x)), tree)
+
+
+def on_device(tree):
+    return jax.tree.map(jnp.asarray, tree)
 
 
 def drawn(module, name):
@@ -65,13 +69,15 @@ def write_run(run, opened, representation, *, trained, config, sampled=(), const
     learnt, held = representation.split(params, jax.random.key(1))
     transformations = {"model": transformation(Optimizer(), total_steps=9)}
     state = initial(
-        jax.tree.map(jnp.asarray, learnt),
+        learnt,
         averaged=trained,
         transformations=transformations,
         players={"model": trained},
         constants=dict(constants),
     )
-    state = dataclasses.replace(state, params=moved(learnt, 0.02), ema=moved(learnt, 0.01))
+    state = dataclasses.replace(
+        state, params=on_device(moved(learnt, 0.02)), ema=on_device(moved(learnt, 0.01))
+    )
     run.mkdir()
     kept = Checkpoints(run, keep=2, keep_every=0, about={})
     kept.save(STEP, state)
@@ -110,7 +116,7 @@ def tuned(mini, tmp_path_factory):
     }
     vae = VAE((8, 8), 8, 1, 4, 1.0)
     opened = open_networks({"vae": vae}, trained=("vae",), frozen=())
-    representation = chosen(("vae/decoder/",))
+    representation = chosen(("vae/(decoder|quant_conv)/",))
     state, held = write_run(folder / "vae", opened, representation, trained=("vae",), config={})
     return folder, made | {"vae": representation.join(state.ema, held)["vae"]}
 
@@ -226,6 +232,20 @@ def test_weight_norm_and_what_is_never_trained_come_together(tmp_path):
     assert ours.keys() == wanted.keys() == flat(abstract_params(module)).keys()
     for path, x in wanted.items():
         np.testing.assert_allclose(ours[path], x, rtol=1e-6, atol=1e-8, err_msg=path)
+
+
+def test_what_a_run_began_with_may_be_gone_if_it_trained_everything(tmp_path):
+    module = VAE((8, 8), 8, 1, 4, 1.0)
+    opened = open_networks({"vae": module}, trained=("vae",), frozen=())
+    params = {"vae": random_checkpoint.random_params(module, name="vae", seed=0)}
+    opened = dataclasses.replace(opened, params=params)
+    config = {"weights": {"vae": str(tmp_path / "gone")}}
+    state, _ = write_run(tmp_path / "a", opened, chosen(), trained=("vae",), config=config)
+    assert same(read_run(tmp_path / "a").params["vae"], state.ema["vae"])
+    some = chosen(("vae/quant_conv/",))
+    write_run(tmp_path / "b", opened, some, trained=("vae",), config=config)
+    with pytest.raises(CheckpointError, match="gone does not exist"):
+        read_run(tmp_path / "b")
 
 
 def test_what_a_run_alone_lacks_for_sound_is_said(tuned):

@@ -1,12 +1,20 @@
 """Runs that end, are killed, go on, and go wrong: `train.py` from outside."""
 
+import json
 import re
 import shutil
 import signal
+import struct
 
+import jax
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
+from ldm_jax.audio.log_mel import MEL_16K, fit_frames, log_mel
+from ldm_jax.data.prepared import open_prepared
+from ldm_jax.data.segments import Shaping, segment
+from ldm_jax.train.log import read_log
 from tests.train.running import assert_same, final_state, interrupt, lines, run_toy
 
 
@@ -104,3 +112,77 @@ def test_updates_that_are_not_finite_are_skipped_and_in_the_end_stop_the_run(pre
     skipped = [k for k, line in lines(run).items() if line["skipped"]]
     assert skipped[:4] == [4, 5, 6, 9]
     assert all(lines(run)[k]["loss"] is None for k in skipped)
+
+
+def test_validation_and_previews_are_of_the_averaged_weights(prepared, tmp_path):
+    """With a learning rate of 0 nothing moves, so that every look sees the same."""
+    run = tmp_path / "run"
+    flags = ("--config.steps=6", "--config.every.validation=3", "--config.every.preview=3")
+    still = ("--config.optimizer.learning_rate=0.0", "--config.every.validation_batches=2")
+    done = run_toy(run, prepared, *flags, *still)
+    assert done.returncode == 0, done.stderr
+    told = read_log(run)
+    losses = [line["val/loss"] for line in told if "val/loss" in line]
+    assert len(losses) == 2
+    assert losses[0] == losses[1] > 0
+    weights = [line["preview/weight"] for line in told if "preview/weight" in line]
+    kernel = final_state(run)["['ema']['line']['line']['kernel']"]
+    assert weights == pytest.approx([np.abs(kernel).sum()] * 2, rel=1e-6)
+
+
+def test_the_loss_is_that_of_the_clips(prepared, tmp_path):
+    """Validation by hand: the same clips, in order, through the same front end."""
+    run = tmp_path / "run"
+    flags = ("--config.steps=2", "--config.every.validation=2", "--config.stage.noise=0.0")
+    still = ("--config.optimizer.learning_rate=0.0", "--config.every.validation_batches=1")
+    done = run_toy(run, prepared, *flags, *still)
+    assert done.returncode == 0, done.stderr
+    rows = open_prepared(prepared).rows("validation")
+    state = final_state(run)
+    weight, bias = (state[f"['ema']['line']['line']['{x}']"] for x in ("kernel", "bias"))
+    errors = []
+    for i in range(8):
+        wave = segment(
+            rows[i % len(rows)],
+            Shaping(seconds=0.64, random_start=False, caption="first"),
+            np.random.default_rng(0),
+        ).wave
+        mel = fit_frames(log_mel(wave, MEL_16K), 64)
+        errors.append(float((mel.mean(0) / 10 @ weight + bias)[0] ** 2))
+    (told,) = [line["val/loss"] for line in read_log(run) if "val/loss" in line]
+    assert told == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_event_files_and_profile(prepared, tmp_path):
+    run = tmp_path / "run"
+    flags = ("--config.steps=4", "--config.tensorboard=True", "--config.profile=(2, 3)")
+    done = run_toy(run, prepared, *flags)
+    assert done.returncode == 0, done.stderr
+    (events,) = (run / "tensorboard").iterdir()
+    losses = {}
+    for record in tf_records(events.read_bytes()):
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            if value.tag == "loss":
+                losses[event.step] = value.simple_value
+    assert losses == pytest.approx({k: line["loss"] for k, line in lines(run).items()}, rel=1e-6)
+    (trace,) = (run / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 1000
+
+
+def tf_records(content):
+    """TFRecord: length, its checksum, data, its checksum."""
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        yield content[12 : 12 + length]
+        content = content[16 + length :]
+
+
+def test_a_run_keeps_what_made_it(whole):
+    about = json.loads((whole / "run.json").read_text())
+    assert about["config"]["optimizer"]["warmup_steps"] == 5
+    assert about["config"]["stage"]["class"] == "Fit"
+    assert about["config"]["data"]["peak"] == 0.5
+    assert about["versions"]["jax"] == jax.__version__
+    assert len(about["git"]["commit"]) == 40
+    assert any(x.startswith("--workdir") for x in about["command"])

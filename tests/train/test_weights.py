@@ -79,13 +79,16 @@ def test_a_source_of_its_own_comes_before_the_checkpoint_and_that_before_nothing
     assert (opened.sample_rate, opened.hop, opened.loa_tokens) == (16_000, 160, 8)
 
 
-def test_an_empty_source_is_from_scratch_although_the_checkpoint_has_it(base):
-    unet = load(base).networks["unet"]
+def test_scratch_is_a_source_too_and_an_empty_one_is_none(base):
     opened = open_networks(
-        {"unet": unet}, trained=("unet",), frozen=("vae",), checkpoint=base, weights={"unet": ""}
+        {"audiomae": SMALL, "unet": load(base).networks["unet"]},
+        trained=("unet", "audiomae"),
+        frozen=("vae",),
+        checkpoint=base,
+        weights={"unet": "scratch", "vae": "", "audiomae": ""},
     )
-    assert opened.sources["unet"] == ""
-    assert "unet" not in opened.params
+    assert opened.sources == {"unet": "", "audiomae": "", "vae": base}
+    assert opened.params.keys() == {"vae"}
 
 
 def test_a_published_unet_is_read_with_the_presets_heads(base):

@@ -1,0 +1,161 @@
+"""Every configuration of `configs/small` learns eight real clips by heart, on what the ones before it have learnt."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from ldm_jax import AudioLDM2
+from ldm_jax.train.log import read_log
+from tests.train.running import ROOT, run_toy
+
+pytestmark = pytest.mark.slow
+
+# What is learnt by heart has no use for augmentation, dropout or a moving average over many steps.
+BY_HEART = (
+    "--config.data.limit=8",
+    "--config.batch=8",
+    "--config.data.random_start=False",
+    "--config.data.roll=False",
+    "--config.data.gain=False",
+    "--config.data.caption=first",
+    "--config.ema=0.9",
+    "--config.every.log=5",
+    "--config.every.validation=0",
+    "--config.every.preview=0",
+    "--config.every.checkpoint=0",
+    "--config.optimizer.warmup_steps=10",
+)
+# Steps, flags, the figure that falls, and to what share of where it began.
+RUNS = {
+    "vae": (
+        60,
+        ("--config.stage.disc_start=45", "--config.optimizer.learning_rate=2e-3"),
+        "rec_loss",
+        0.25,
+    ),
+    "vocoder": (40, ("--config.optimizer.learning_rate=1e-3",), "mel_error", 0.5),
+    "audiomae": (150, ("--config.stage.decoder_dropout=False",), "loss", 0.75),
+    "clap": (
+        40,
+        (
+            "--config.stage.text_dropout=0.0",
+            "--config.stage.drop_path=0.0",
+            "--config.optimizer.weight_decay=0.0",
+        ),
+        "loss",
+        0.5,
+    ),
+    "translator": (100, ("--config.stage.dropout=False",), "loss", 0.3),
+    "self_supervised": (80, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.6),
+    "latent_diffusion": (80, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.8),
+    "joint": (
+        40,
+        ("--config.stage.drop_probability=0.0", "--config.stage.dropout=False"),
+        "loss",
+        0.9,
+    ),
+}
+NEEDS = {
+    "translator": ("audiomae", "clap"),
+    "self_supervised": ("vae", "audiomae"),
+    "latent_diffusion": ("vae", "audiomae", "unet=self_supervised"),
+    "joint": (
+        "vae",
+        "vocoder",
+        "audiomae",
+        "clap",
+        "gpt2=translator",
+        "translator",
+        "unet=latent_diffusion",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the runs lie, and the small text encoder with its tokenizers."""
+    folder = tmp_path_factory.mktemp("small")
+    command = [sys.executable, "-m", "ldm_jax.convert.random_checkpoint", "small"]
+    subprocess.run([*command, str(folder / "random")], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder, prepared):
+    """Trains a configuration, after what it needs; the lines of its log."""
+
+    def run(name):
+        if (folder / name / "export").exists():
+            return read_log(folder / name)
+        sources = dict(x.split("=") if "=" in x else (x, x) for x in NEEDS.get(name, ()))
+        for source in sources.values():
+            run(source)
+        steps, flags, *_ = RUNS[name]
+        weights = [f"--config.weights.{x}={folder / y}" for x, y in sources.items()]
+        if name in NEEDS:
+            weights.append(f"--config.weights.t5={folder / 'random'}")
+        done = run_toy(
+            folder / name,
+            prepared,
+            *BY_HEART,
+            f"--config.data.prepared=('{prepared}',)",
+            f"--config.data.tokenizers={folder / 'random'}",
+            f"--config.steps={steps}",
+            *flags,
+            *weights,
+            config=f"configs/small/{name}.py",
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr
+        return read_log(folder / name)
+
+    return run
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_learns_eight_clips_by_heart(name, trained):
+    *_, figure, share = RUNS[name]
+    values = [line[figure] for line in trained(name) if line.get(figure) is not None]
+    assert all(np.isfinite(values))
+    assert np.mean(values[-3:]) < share * values[0], values
+    # And not at once: a figure that starts low, or a share that anything reaches, shows nothing.
+    assert values[1] > share * values[0] or values[-1] < 0.5 * share * values[0], values
+
+
+def test_what_was_trained_makes_sound(trained, folder):
+    trained("joint")
+    whole = folder / "whole"
+    command = [
+        sys.executable,
+        "-m",
+        "ldm_jax.train.export",
+        str(folder / "joint"),
+        "--out",
+        str(whole),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "missing" not in done.stdout
+    sampled = [
+        sys.executable,
+        "sample.py",
+        "a bell",
+        "--checkpoint",
+        str(whole),
+        "-o",
+        str(folder / "a.wav"),
+    ]
+    done = subprocess.run(
+        [*sampled, "--seconds", "5.12", "--steps", "10"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    wave, rate = soundfile.read(folder / "a.wav")
+    assert (len(wave), rate) == (round(5.12 * 16_000), 16_000)
+    assert np.isfinite(wave).all()
+    record = json.loads((folder / "a.json").read_text())
+    assert record["settings"]["steps"] == 10
+    assert AudioLDM2.from_pretrained(whole).checkpoint.loa_tokens == 4
