@@ -31,6 +31,7 @@ from ldm_jax.train.representation import EVERYTHING, Representation, chosen, the
 from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
 from ldm_jax.train.state import TrainState, initial
 from ldm_jax.train.step import Step, make_step
+from ldm_jax.train.trained import SYSTEM
 from ldm_jax.train.weights import Opened, open_networks
 
 
@@ -203,10 +204,17 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
     )
     check_batch(config.batch, mesh, microbatches=config.accumulation)
     stage: Stage = config.stage
+    names = (*stage.trained(), *stage.frozen())
+    weights = config.weights.to_dict()
+    if unknown := sorted(weights.keys() - {*names, *SYSTEM}):
+        raise ValueError(
+            f"weights.{unknown[0]} is given, but {type(stage).__name__} has no such network; it has {', '.join(names)}"
+        )
     opened = open_networks(
         config.networks.to_dict(),
         checkpoint=config.checkpoint,
-        weights=config.weights.to_dict(),
+        # Others are for previews and export.
+        weights={name: source for name, source in weights.items() if name in names},
         trained=(*stage.trained(), *stage.frozen()) if weightless else stage.trained(),
         frozen=stage.frozen(),
     )

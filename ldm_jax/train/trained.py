@@ -28,11 +28,8 @@ SYSTEM = (
     *("unet", "vae", "vocoder", "clap", "t5", "phoneme_encoder"),
     *("gpt2", "translator", "audiomae"),
 )
-_PART = ocp.Context(
-    pytree_options=ocp.options.PyTreeOptions(
-        loading=ocp.options.PyTreeOptions.Loading(partial_load=True)
-    )
-)
+_PART = ocp.Context()
+_PART.pytree.loading.partial_load = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,11 +155,13 @@ def _system(config: Mapping[str, Any], trained: Mapping[str, Tree]) -> Checkpoin
     kept = (*trained, *SYSTEM)
     described = {name: native.build(x) for name, x in config["networks"].items() if name in kept}
     whole = [name for name, tree in trained.items() if _is_whole(described[name], tree)]
-    weights = {name: x for name, x in config["weights"].items() if name in described}
+    weights = {name: x for name, x in config["weights"].items() if name in kept}
+    # A run may name what it did not use itself, for its previews.
+    beside = [name for name, x in weights.items() if x not in ("", SCRATCH)]
     opened = open_networks(
         described,
         trained=tuple(trained),
-        frozen=[name for name in described if name not in trained],
+        frozen=[name for name in dict.fromkeys((*described, *beside)) if name not in trained],
         checkpoint=config["checkpoint"],
         weights=weights | dict.fromkeys(whole, SCRATCH),
     )
