@@ -1,6 +1,5 @@
 """The UNet's training step beside PyTorch with diffusers' UNet: the same weights, batches and optimiser, in turns.
 
-    make parity-environment
     .venv-parity/bin/python benchmarks/training.py                                 # this CPU, float32
     .venv-parity/bin/python benchmarks/training.py --device cuda --dtype bfloat16 --batch 16 --rounds 20
 

@@ -32,12 +32,16 @@ BY_HEART = (
 # Steps, flags, the figure that falls, and to what share of where it began.
 RUNS = {
     "vae": (
-        60,
-        ("--config.stage.disc_start=45", "--config.optimizer.learning_rate=2e-3"),
+        150,
+        (
+            "--config.stage.disc_start=120",
+            "--config.optimizer.learning_rate=3e-3",
+            "--config.data.seconds=0.64",
+        ),
         "rec_loss",
-        0.25,
+        0.2,
     ),
-    "vocoder": (40, ("--config.optimizer.learning_rate=1e-3",), "mel_error", 0.5),
+    "vocoder": (100, ("--config.optimizer.learning_rate=2e-3",), "mel_error", 0.5),
     "audiomae": (150, ("--config.stage.decoder_dropout=False",), "loss", 0.75),
     "clap": (
         40,
