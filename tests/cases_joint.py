@@ -36,7 +36,7 @@ CASES = {
     "dropped": ("joint", {}, {"drop": True, "true": False}),
     "min_snr_v": (
         "diffusion",
-        {"prediction": "v", "weighting": "min_snr", "weighting_options": (("gamma", 5.0),)},
+        {"prediction": "v", "weighting": "min_snr:gamma=5"},
         {"drop": False},
     ),
     "speech": ("joint", {"ground_truth": 0.25}, {"drop": False, "true": False}),

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from ldm_jax.convert.checkpoint import SCHEDULER
+from ldm_jax.diffusion import tables
 from ldm_jax.train.conditions import loa_tokens
 
 Networks = Mapping[str, nn.Module]
@@ -80,8 +81,8 @@ def contexts(networks: Networks, names: Sequence[str]) -> None:
             )
 
 
-def scheduler(prediction: str, schedule: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule and what is predicted in diffusers' words, as `pipeline.plans` reads them.
+def scheduler(prediction: str, schedule: str, *, zero_terminal_snr: bool) -> dict[str, Any]:
+    """A schedule (with options as in "linear:beta_end=0.01") and what is predicted, as `pipeline.plans` reads them.
 
     Raises:
         ValueError: an option that diffusers has no word for.
@@ -93,16 +94,17 @@ def scheduler(prediction: str, schedule: str, options: Mapping[str, Any]) -> dic
         "beta_end": "beta_end",
         "train_steps": "num_train_timesteps",
     }
-    if unknown := [name for name in options if name not in words]:
+    name, options = tables.parse(schedule)
+    if unknown := [option for option in options if option not in words]:
         raise ValueError(
-            f"schedule_options has {unknown[0]}, which no scheduler's config can say: clips could not be sampled"
+            f"schedule has {unknown[0]}, which no scheduler's config can say: clips could not be sampled"
         )
-    starts = {"linear": {"beta_start": 1e-4, "beta_end": 0.02}}.get(schedule, {})
-    told = {words[name]: value for name, value in options.items()}
+    ends = {"beta_start": 1e-4, "beta_end": 0.02} if name == "linear" else {}
     return {
         **SCHEDULER,
-        **starts,
-        "beta_schedule": names[schedule],
+        **ends,
+        "beta_schedule": names[name],
         "prediction_type": predictions[prediction],
-        **told,
+        **({"rescale_betas_zero_snr": True} if zero_terminal_snr else {}),
+        **{words[option]: value for option, value in options.items()},
     }

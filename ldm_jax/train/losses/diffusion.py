@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from ldm_jax.diffusion import densities, objective, schedules, weightings
+from ldm_jax.diffusion.objective import Objective
 from ldm_jax.train.metrics import Metrics, banded, mean
 
 Tree = TypeVar("Tree")
-Options = tuple[tuple[str, Any], ...]
 
 
 class Conditions(NamedTuple):
@@ -36,35 +35,10 @@ class Conditions(NamedTuple):
         return tuple((states, mask) for states, mask in pairs if states is not None)
 
 
-def make_objective(
-    *,
-    prediction: str,
-    schedule: str,
-    schedule_options: Options,
-    weighting: str,
-    weighting_options: Options,
-    density: str,
-    density_options: Options,
-    stratified: bool,
-) -> objective.Objective:
-    """The objective of these names; options are (name, value) pairs.
-
-    Raises:
-        ValueError: a name or option that does not exist, or parts that do not fit; see `diffusion.objective`.
-    """
-    return objective.Objective(
-        schedule=schedules.schedule(schedule, **dict(schedule_options)),
-        prediction=prediction,
-        weighting=weightings.weighting(weighting, **dict(weighting_options)),
-        density=densities.density(density, **dict(density_options)),
-        stratified=stratified,
-    )
-
-
 def diffusion_loss(
     unet: nn.Module,
     params: Mapping[str, Any],
-    objective: objective.Objective,
+    objective: Objective,
     latents: Float[Array, "batch t f z"],
     conditions: Conditions,
     *,
@@ -91,7 +65,8 @@ def diffusion_loss(
     bands = len(objective.edges) + 1
     return errors.loss.mean(), {
         "loss/diffusion": mean(errors.loss),
-        "loss/log_snr": banded(errors.prediction, errors.band, count=bands),
+        "loss/log_snr": banded(errors.loss, errors.band, count=bands),
+        "error/log_snr": banded(errors.prediction, errors.band, count=bands),
         "loss/x0": mean(errors.x0),
     }
 

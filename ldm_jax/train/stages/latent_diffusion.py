@@ -18,16 +18,14 @@ from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import STAGES, Feature, TextTokenizers
-from ldm_jax.diffusion.objective import Objective
+from ldm_jax.diffusion.objective import Objective, configured
 from ldm_jax.models.loa import GRID
 from ldm_jax.train import checks, conditions
 from ldm_jax.train.losses.diffusion import (
     Conditions,
-    Options,
     diffusion_loss,
     draw_drop,
     either,
-    make_objective,
 )
 from ldm_jax.train.metrics import Metrics, mean
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Player, Stage
@@ -55,12 +53,11 @@ class LatentDiffusionStage(Stage):
         latent_scale: of the latents; 0 takes the VAE's own `scaling_factor`.
         scale_by_std: measure it on the first batch instead, so that latents have a variance of 1.
         prediction: "eps", "x0" or "v".
-        schedule: of the noise, see `diffusion.schedules`.
-        schedule_options: (name, value) pairs.
+        schedule: of the noise, see `diffusion.schedules`. This and the two names below take options as in
+            "min_snr:gamma=3".
+        zero_terminal_snr: whether the schedule is rescaled to end in pure noise.
         weighting: of x0's squared error, see `diffusion.weightings`; "snr" is the plain loss of eps.
-        weighting_options: (name, value) pairs.
         density: of the timesteps, see `diffusion.densities`.
-        density_options: (name, value) pairs.
         stratified: whether a batch's timesteps are spread evenly.
     """
 
@@ -78,11 +75,9 @@ class LatentDiffusionStage(Stage):
     scale_by_std: bool = False
     prediction: str = "eps"
     schedule: str = "scaled_linear"
-    schedule_options: Options = ()
+    zero_terminal_snr: bool = False
     weighting: str = "snr"
-    weighting_options: Options = ()
     density: str = "uniform"
-    density_options: Options = ()
     stratified: bool = False
 
     def trained(self) -> tuple[str, ...]:
@@ -107,7 +102,9 @@ class LatentDiffusionStage(Stage):
         Raises:
             ValueError: a schedule that diffusers has no words for.
         """
-        scheduler = checks.scheduler(self.prediction, self.schedule, dict(self.schedule_options))
+        scheduler = checks.scheduler(
+            self.prediction, self.schedule, zero_terminal_snr=self.zero_terminal_snr
+        )
         if "loa" not in self.contexts:
             return {"scheduler": scheduler}
         grid = conditions.grid_of(networks, self.loa_grid)
@@ -190,16 +187,14 @@ class LatentDiffusionStage(Stage):
         """What is predicted, at which noise, and how its error weighs.
 
         Raises:
-            ValueError: as `make_objective`.
+            ValueError: as `diffusion.objective.configured`.
         """
-        return make_objective(
+        return configured(
             prediction=self.prediction,
             schedule=self.schedule,
-            schedule_options=self.schedule_options,
+            zero_terminal_snr=self.zero_terminal_snr,
             weighting=self.weighting,
-            weighting_options=self.weighting_options,
             density=self.density,
-            density_options=self.density_options,
             stratified=self.stratified,
         )
 
