@@ -142,7 +142,15 @@ def alone():
     return trained(training_mesh(devices=jax.devices()[:1]))
 
 
-@pytest.mark.parametrize("sizes", [{}, {"fsdp": 4}, {"fsdp": 2, "tensor": 2}], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"fsdp": 4}, marks=pytest.mark.slow),
+        {"fsdp": 2, "tensor": 2},
+    ],
+    ids=str,
+)
 def test_eight_devices_compute_what_one_does_and_each_holds_its_share(alone, sizes):
     mesh = training_mesh(**sizes)
     losses, state = trained(mesh)

@@ -23,7 +23,19 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(WRONG))
+FIRST = (
+    "field",
+    "batch",
+    "mesh",
+    "data",
+    "pattern",
+)  # each is a process of its own: the rest are slow
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in WRONG],
+)
 def test_one_sentence(name, prepared, tmp_path):
     flags, told = WRONG[name]
     done = run_toy(tmp_path / "run", prepared, *flags, devices=4)

@@ -18,6 +18,8 @@ from tests.train.running import (
     run_toy,
 )
 
+pytestmark = pytest.mark.slow
+
 FSDP = "--config.mesh.fsdp=4"
 FEW = "--config.steps=14"
 

@@ -12,7 +12,16 @@ from tests.train.stages import joint_setup as setup
 BOUNDS = {"float32": FLOAT32_BOUND, "float64": FLOAT64_BOUND}
 
 
-@pytest.mark.parametrize("name", cases.CASES)
+SLOWLY_COMPILED = ("true", "speech")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOWLY_COMPILED else name
+        for name in cases.CASES
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_golden(name, dtype):
     """The loss, its parts, and the gradient of every tensor: its norm, and its product with a random direction."""
@@ -53,6 +62,7 @@ def test_whose_gradient_reaches_gpt2():
     assert all(norm(g["unet"]) > 1e-3 for g in gradients.values())
 
 
+@pytest.mark.slow
 def test_each_clip_may_be_decided_for_itself():
     """The first clip without conditions, the second with true LOA, the third with a made-up one."""
     decided = {"drop": jnp.array([True, False, False]), "true": jnp.array([True, True, False])}

@@ -20,7 +20,7 @@ from ldm_jax.train.stages.vae import VAEStage
 from tests import cases_vae_training as cases
 from tests.golden import FLOAT32_BOUND, FLOAT64_BOUND, load, relative_error
 
-RUNS = [("logistic", "float32", FLOAT32_BOUND)]
+RUNS: list = [pytest.param("logistic", "float32", FLOAT32_BOUND, marks=pytest.mark.slow)]
 RUNS += [(name, "float64", FLOAT64_BOUND) for name in cases.CASES]
 QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}
 NAMES = {"vanilla": "logistic"}
