@@ -54,10 +54,10 @@ RUNS = {
         0.5,
     ),
     "translator": (100, ("--config.stage.dropout=False",), "loss", 0.3),
-    "self_supervised": (80, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.6),
-    "latent_diffusion": (80, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.8),
+    "self_supervised": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.6),
+    "latent_diffusion": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.8),
     "joint": (
-        40,
+        25,
         ("--config.stage.drop_probability=0.0", "--config.stage.dropout=False"),
         "loss",
         0.9,
