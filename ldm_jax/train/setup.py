@@ -35,6 +35,9 @@ from ldm_jax.train.trained import SYSTEM
 from ldm_jax.train.weights import Opened, open_networks
 
 
+TEXTUAL = ("clap", "t5", "phoneme_encoder")  # networks that read text
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setup:
     """A run before its first step.
@@ -229,7 +232,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
     stage.check(networks)
     opened = dataclasses.replace(
         opened,
-        tokenizers={**opened.tokenizers, **_tokenizer_folders(config)},
+        tokenizers={**opened.tokenizers, **_tokenizer_folders(config, networks)},
         sample_rate=config.data.sample_rate,
         hop=MELS[config.data.sample_rate].hop,
         **stage.sampled(networks),
@@ -272,7 +275,7 @@ def _tokenizers(
 ) -> TextTokenizers:
     """Those of the networks that read text. A batch from encodings needs none."""
     folders = opened.tokenizers
-    reading = [name for name in ("clap", "t5", "phoneme_encoder") if name in networks]
+    reading = [name for name in TEXTUAL if name in networks]
     if config.data.encoded:
         reading = [name for name in reading if name == "phoneme_encoder"]
     if missing := [name for name in reading if name in ("clap", "t5") and name not in folders]:
@@ -290,9 +293,11 @@ def _tokenizers(
     )
 
 
-def _tokenizer_folders(config: Training) -> Mapping[str, pathlib.Path]:
-    """Of a checkpoint, or of a folder that holds `clap/`, `t5/`."""
-    if not config.data.tokenizers:
+def _tokenizer_folders(
+    config: Training, networks: Mapping[str, nn.Module]
+) -> Mapping[str, pathlib.Path]:
+    """Of a checkpoint, or of a folder that holds `clap/`, `t5/`; none where nothing reads text."""
+    if not config.data.tokenizers or not networks.keys() & set(TEXTUAL):
         return {}
     folder = pathlib.Path(config.data.tokenizers)
     if (folder / "model.json").is_file() or (folder / "model_index.json").is_file():

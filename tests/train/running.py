@@ -42,8 +42,11 @@ def run_toy(run, data, *flags, devices=1, config=TOY, before=(), timeout=300):
     )
 
 
-def interrupt(run, data, number, *flags, after, devices=1, arguments=None):
-    """Starts it, sends the signal `number` after the step `after` and a first checkpoint; the exit code."""
+def interrupt(run, data, number, *flags, after, devices=1, arguments=None, child=None):
+    """Starts it, sends the signal `number` after the step `after` and a first checkpoint; the exit code.
+
+    `child` sends it to one of the processes that this one started.
+    """
     process = subprocess.Popen(
         arguments or command(TOY, run, *flags),
         cwd=ROOT,
@@ -56,7 +59,11 @@ def interrupt(run, data, number, *flags, after, devices=1, arguments=None):
         assert time.monotonic() < until, "no progress"
         assert process.poll() is None, "ended by itself"
         time.sleep(0.005)
-    process.send_signal(number)
+    if child is None:
+        process.send_signal(number)
+    else:  # one of those that it started
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        os.kill(int(children.split()[child]), number)
     return process.wait(timeout=60)
 
 
