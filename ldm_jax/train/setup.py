@@ -34,7 +34,6 @@ from ldm_jax.train.step import Step, make_step
 from ldm_jax.train.trained import SYSTEM
 from ldm_jax.train.weights import Opened, open_networks
 
-
 TEXTUAL = ("clap", "t5", "phoneme_encoder")  # networks that read text
 
 
