@@ -111,7 +111,8 @@ def _unet_example(module: UNet, tokens: jax.Array, mask: jax.Array) -> tuple[Any
     dims = [dim for dim in module.cross_attention_dims if dim is not None]
     contexts = [(jnp.zeros((1, 4, dim)), mask) for dim in dims]
     film = jnp.zeros((1, module.film_dim)) if module.film_dim else None
-    return jnp.zeros((1, 8, 8, module.in_channels)), jnp.zeros(1), contexts, film
+    guidance = jnp.ones(1) if module.guidance_features else None
+    return jnp.zeros((1, 8, 8, module.in_channels)), jnp.zeros(1), contexts, film, guidance
 
 
 def _clap_example(module: CLAP, tokens: jax.Array, mask: jax.Array) -> tuple[Any, ...]:

@@ -114,9 +114,15 @@ def to_config(module: UNet) -> dict[str, Any]:
     """The config.json of `diffusers.AudioLDM2UNet2DConditionModel`.
 
     Raises:
-        ConversionError: contexts that go to other slots than that class sends them to.
+        ConversionError: contexts that go to other slots than that class sends them to, or a guidance scale as an input,
+            which it does not have.
     """
     _check_routes(module.cross_attention_dims)
+    if module.guidance_features is not None:
+        raise ConversionError(
+            "this UNet takes the guidance scale as an input, and diffusers' AudioLDM2 UNet has none: a distilled model "
+            "can only be kept in a folder of ours"
+        )
     levels, attended = len(module.block_out_channels), module.attention_levels
     down, up = ({on: name for name, on in names.items()} for names in (_DOWN, _UP))
     heads: Any = module.heads

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from ldm_jax.models.guidance_embedding import GuidanceEmbedding
 from ldm_jax.models.layers import Conv, Dense, Dtype, GroupNorm, timestep_embedding
 from ldm_jax.models.transformer import Absorbed, Context, match_rows
 from ldm_jax.models.unet_stage import Stage, TimeMLP, at_least_float32
@@ -47,6 +48,8 @@ class UNet(nn.Module):
         norm_eps: of the group norms outside transformers.
         film_dim: width of a clip's embedding that joins the time embedding, as CLAP's does in the
             48 kHz model; None without.
+        guidance_features: frequencies of the guidance scale, where it is an input (see `GuidanceEmbedding`), as of
+            distilled students; None without. ConsistencyTTA has twice the channels of the first level.
         remat: which activations the backward pass computes again: "" none, "full" all but the inputs of residual
             blocks and transformers, "dots" all but these and products with kernels.
         dtype: compute type; time embeddings are computed in at least float32.
@@ -64,6 +67,7 @@ class UNet(nn.Module):
     norm_groups: int = 32
     norm_eps: float = 1e-5
     film_dim: int | None = None
+    guidance_features: int | None = None
     remat: str = ""
     dtype: Dtype = jnp.float32
 
@@ -75,6 +79,8 @@ class UNet(nn.Module):
         self.time_embedding = TimeMLP(4 * width, precise)
         if self.film_dim is not None:
             self.class_embedding = Dense(4 * width, dtype=precise)
+        if self.guidance_features is not None:
+            self.guidance_embedding = GuidanceEmbedding(self.guidance_features, 4 * width, precise)
         levels, layers = len(self.block_out_channels), self.layers_per_block
         self.down_blocks = [
             self._stage(i, layers, "down" if i < levels - 1 else None) for i in range(levels)
@@ -128,21 +134,24 @@ class UNet(nn.Module):
         self,
         timesteps: Shaped[Array, " steps"],
         film: Float[Array, "clips film_dim"] | None = None,
+        guidance: Float[Array, " clips"] | None = None,
     ) -> TimeEmbedding:
         """What each step adds to each residual block, for all steps at once.
 
         Args:
             timesteps: 0 .. 999 in the published models, whole or not.
             film: the clips' embeddings where the network has a `film_dim`.
+            guidance: the clips' guidance scales where it has `guidance_features`.
 
         Returns:
-            Arrays (steps, clips, channels), clips being 1 without `film`. A sampler scans over the
-            first axis, and `denoise` takes what is at one step.
+            Arrays (steps, clips, channels), clips being 1 without `film` and `guidance`. A sampler
+            scans over the first axis, and `denoise` takes what is at one step.
 
         Raises:
-            ValueError: `film` missing or not asked for.
+            ValueError: `film` or `guidance` missing or not asked for.
         """
-        return self._embed_rows(timesteps[:, None], None if film is None else film[None])
+        per_clip = [None if x is None else x[None] for x in (film, guidance)]
+        return self._embed_rows(timesteps[:, None], *per_clip)
 
     def denoise(
         self,
@@ -189,9 +198,10 @@ class UNet(nn.Module):
         timesteps: Shaped[Array, " batch"],
         contexts: Sequence[tuple[Array, Array | None]] = (),
         film: Float[Array, "batch film_dim"] | None = None,
+        guidance: Float[Array, " batch"] | None = None,
     ) -> Float[Array, "batch time freq {self.out_channels}"]:
         """One call of the network, a row a timestep; arguments as in the methods above."""
-        time_embedding = self._embed_rows(timesteps, film)
+        time_embedding = self._embed_rows(timesteps, film, guidance)
         return self.denoise(latents, time_embedding, self.project_contexts(contexts))
 
     def _stage(
@@ -223,17 +233,21 @@ class UNet(nn.Module):
         return [*self.down_blocks, self.mid_block, *self.up_blocks]
 
     def _embed_rows(
-        self, timesteps: Shaped[Array, "*rows"], film: Float[Array, "*film_rows film_dim"] | None
+        self,
+        timesteps: Shaped[Array, "*rows"],
+        film: Float[Array, "*film_rows film_dim"] | None,
+        guidance: Float[Array, "*guidance_rows"] | None,
     ) -> TimeEmbedding:
-        """Rows of `timesteps` with those of `film`, the two broadcast against each other."""
-        if (film is None) != (self.film_dim is None):
-            raise ValueError(
-                f"film_dim is {self.film_dim}, so film is {'not ' * (film is not None)}to be given"
-            )
+        """Rows of `timesteps`, `film` and `guidance`, broadcast against each other."""
+        _check("film_dim", self.film_dim, "film", film)
+        _check("guidance_features", self.guidance_features, "guidance", guidance)
         width = self.block_out_channels[0]
         steps = timesteps.reshape(-1).astype(at_least_float32(self.dtype))
         sinusoid = timestep_embedding(steps, width).reshape(*timesteps.shape, width)
-        parts = [self.time_embedding(sinusoid)]
+        time = self.time_embedding(sinusoid)
+        if guidance is not None:
+            time = time + self.guidance_embedding(guidance)
+        parts = [time]
         if film is not None:
             parts.append(self.class_embedding(film))
         rows = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
@@ -241,3 +255,11 @@ class UNet(nn.Module):
             [jnp.broadcast_to(part, (*rows, part.shape[-1])) for part in parts], axis=-1
         )
         return tuple(stage.embed_time(time) for stage in self._stages())
+
+
+def _check(field: str, width: int | None, name: str, given: Array | None) -> None:
+    """Raises ValueError where an input is missing, or given to a network that has none."""
+    if (given is None) != (width is None):
+        raise ValueError(
+            f"{field} is {width}, so {name} is {'not ' * (given is not None)}to be given"
+        )
