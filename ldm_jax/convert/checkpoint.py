@@ -13,6 +13,7 @@ from flax import traverse_util
 from jaxtyping import Array, Key
 
 from ldm_jax.convert.rules import Params
+from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.cnn14 import Cnn14
@@ -56,6 +57,7 @@ class Checkpoint:
         loa_tokens: how many LOA tokens GPT-2 rolls out.
         preset: the preset this was made with, or None where either may be chosen.
         source: what it was read from, for records.
+        distilled: how a distilled UNet has to be sampled; None for one that is not.
     """
 
     networks: Mapping[str, nn.Module]
@@ -67,6 +69,7 @@ class Checkpoint:
     loa_tokens: int
     preset: str | None
     source: str
+    distilled: Distilled | None = None
 
 
 def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:
