@@ -5,6 +5,7 @@ imitates is told to it as the timestep is. By random Fourier features, as in Con
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -18,8 +19,7 @@ class GuidanceEmbedding(nn.Module):
     guidance, whatever the scale. (ConsistencyTTA starts it at random.)
 
     Attributes:
-        frequencies: how many f there are. They are drawn from N(0, 1) once, belong to the parameters, and are not
-            trained: see `train.representation.FIXED`.
+        frequencies: how many f there are. They are drawn from N(0, 1) once and stay as they are.
         features: width inside and of the output.
         dtype: compute type, at least float32: phases grow with w.
     """
@@ -32,6 +32,7 @@ class GuidanceEmbedding(nn.Module):
     def __call__(self, scale: Float[Array, "*rows"]) -> Float[Array, "*rows {self.features}"]:
         """Of each scale by itself."""
         drawn = self.param("frequencies", nn.initializers.normal(1.0), (self.frequencies,))
+        drawn = jax.lax.stop_gradient(drawn)
         drawn = drawn.reshape((1,) * scale.ndim + (-1,)).astype(self.dtype)
         phase = 2 * jnp.pi * scale.astype(self.dtype)[..., None] * drawn
         x = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=-1)

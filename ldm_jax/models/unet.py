@@ -197,10 +197,15 @@ class UNet(nn.Module):
         latents: Float[Array, "batch time freq {self.in_channels}"],
         timesteps: Shaped[Array, " batch"],
         contexts: Sequence[tuple[Array, Array | None]] = (),
-        film: Float[Array, "batch film_dim"] | None = None,
+        film: Float[Array, "rows film_dim"] | None = None,
         guidance: Float[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch time freq {self.out_channels}"]:
-        """One call of the network, a row a timestep; arguments as in the methods above."""
+    ) -> Float[Array, "rows time freq {self.out_channels}"]:
+        """One call of the network, a row a timestep; arguments as in the methods above.
+
+        As there, `contexts` and `film` may have twice as many rows as there are latents.
+        """
+        if film is not None:
+            timesteps = match_rows(timesteps, film.shape[0])
         time_embedding = self._embed_rows(timesteps, film, guidance)
         return self.denoise(latents, time_embedding, self.project_contexts(contexts))
 

@@ -73,9 +73,11 @@ class ResnetBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch time freq in"], time: Float[Array, "times features"]
     ) -> Float[Array, "rows time freq features"]:
-        """`time` is what `embed_time` gave: one row for all, or a multiple of the rows of `x`."""
+        """`time` is what `embed_time` gave: one row, or as many as `x` has, or a multiple or a divisor of these."""
         hidden = self.conv1(nn.silu(self.norm1(x)))
         hidden = match_rows(hidden, max(x.shape[0], time.shape[0]))
+        if time.shape[0] > 1:
+            time = match_rows(time, hidden.shape[0])
         hidden = hidden + time[:, None, None, :].astype(hidden.dtype)
         hidden = self.conv2(nn.silu(self.norm2(hidden)))
         shortcut = x if x.shape[-1] == self.features else self.conv_shortcut(x)

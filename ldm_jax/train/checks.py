@@ -1,5 +1,6 @@
 """Whether a stage's settings and its networks fit each other, said in one sentence."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,19 @@ from ldm_jax.diffusion import tables
 from ldm_jax.train.conditions import loa_tokens
 
 Networks = Mapping[str, nn.Module]
+
+# Our words and diffusers'.
+PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
+BETA_SCHEDULES = {
+    "scaled_linear": "scaled_linear",
+    "linear": "linear",
+    "cosine": "squaredcos_cap_v2",
+}
+WORDS = {
+    "beta_start": "beta_start",
+    "beta_end": "beta_end",
+    "train_steps": "num_train_timesteps",
+}
 
 
 def choice(field: str, value: str, known: Collection[str]) -> None:
@@ -87,15 +101,8 @@ def scheduler(prediction: str, schedule: str, *, zero_terminal_snr: bool) -> dic
     Raises:
         ValueError: an option that diffusers has no word for.
     """
-    names = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
-    predictions = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
-    words = {
-        "beta_start": "beta_start",
-        "beta_end": "beta_end",
-        "train_steps": "num_train_timesteps",
-    }
     name, options = tables.parse(schedule)
-    if unknown := [option for option in options if option not in words]:
+    if unknown := [option for option in options if option not in WORDS]:
         raise ValueError(
             f"schedule has {unknown[0]}, which no scheduler's config can say: clips could not be sampled"
         )
@@ -103,8 +110,59 @@ def scheduler(prediction: str, schedule: str, *, zero_terminal_snr: bool) -> dic
     return {
         **SCHEDULER,
         **ends,
-        "beta_schedule": names[name],
-        "prediction_type": predictions[prediction],
+        "beta_schedule": BETA_SCHEDULES[name],
+        "prediction_type": PREDICTIONS[prediction],
         **({"rescale_betas_zero_snr": True} if zero_terminal_snr else {}),
-        **{words[option]: value for option, value in options.items()},
+        **{WORDS[option]: value for option, value in options.items()},
     }
+
+
+def read_scheduler(config: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """(prediction, schedule, whether it is rescaled to end in pure noise) in the words that `scheduler` takes.
+
+    Raises:
+        ValueError: a prediction or a schedule that is not known.
+    """
+    predictions = {there: here for here, there in PREDICTIONS.items()}
+    names = {there: here for here, there in BETA_SCHEDULES.items()}
+    prediction = config.get("prediction_type", "epsilon")
+    name = config.get("beta_schedule", "linear")
+    if prediction not in predictions or name not in names:
+        raise ValueError(
+            f"a scheduler with prediction_type {prediction!r} and beta_schedule {name!r} is not known"
+        )
+    given = {
+        option: config[word]
+        for option, word in WORDS.items()
+        if word in config and (names[name] != "cosine" or option == "train_steps")
+    }
+    options = ",".join(f"{option}={value!r}" for option, value in given.items())
+    schedule = f"{names[name]}:{options}" if options else names[name]
+    return predictions[prediction], schedule, bool(config.get("rescale_betas_zero_snr"))
+
+
+def guidance(
+    scales: Sequence[float], *, told: bool, default: float, teacher: Sequence[float]
+) -> None:
+    """Raises ValueError unless `scales` are (least, most) of w in u + w (c - u), which a student can imitate.
+
+    Args:
+        scales: to be drawn.
+        told: whether the student is told which.
+        default: the scale where none is asked for.
+        teacher: (least, most) that the teacher takes as an input; () where it takes none.
+    """
+    if len(scales) != 2 or not all(map(math.isfinite, scales)) or not 0 <= scales[0] <= scales[1]:
+        raise ValueError(f"guidance is (least, most) scale, from 0 on, not {tuple(scales)}")
+    low, high = scales
+    if low < high and not told:
+        raise ValueError(
+            f"guidance is drawn from {low:g} to {high:g}, but the student is not told which: set guidance_input to "
+            "True, or guidance to one scale twice"
+        )
+    if told and not low <= default <= high:
+        raise ValueError(f"guidance_scale is {default:g}, outside of guidance {low:g} to {high:g}")
+    if teacher and not teacher[0] <= low <= high <= teacher[1]:
+        raise ValueError(
+            f"guidance is {low:g} to {high:g}, and the teacher knows scales of {teacher[0]:g} to {teacher[1]:g} only"
+        )

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ldm_jax.convert.lazy import CheckpointError
@@ -15,6 +16,7 @@ from ldm_jax.train.metrics import Metrics, add, figures, mean
 from ldm_jax.train.setup import Setup
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given
 from ldm_jax.train.state import TrainState
+from ldm_jax.train.step import follower_params, rounds_of
 
 
 class Looking:
@@ -58,8 +60,9 @@ class Looking:
         if every.validation and number % every.validation == 0:
             total: Metrics = {}
             for index, batch in enumerate(batches[: every.validation_batches]):
-                given = (self._frozen, batch, state.constants, state.step)
-                total = add(total, jax.device_get(self._losses(params, *given, np.int32(index))))
+                given = (self._frozen, batch, state.constants, state.step, state.followers)
+                losses = self._losses(params, self._held, *given, np.int32(index))
+                total = add(total, jax.device_get(losses))
             self._log.write(number, {f"val/{name}": x for name, x in figures(total).items()})
         if every.preview and number % every.preview == 0:
             self._preview(number, params, batches[0], state)
@@ -71,8 +74,8 @@ class Looking:
             inputs = on_host(inputs)
         if jax.process_index() == 0:
             params, frozen, batch, constants = inputs
-            given = Given(frozen, batch, {}, constants, np.int32(number))
             stage, networks = self._setup.stage, self._setup.networks
+            given = Given(frozen, batch, {}, constants, np.int32(number))
             self._log.show(number, stage.preview(networks, params, given, jax.random.key(0)))
 
     def _sample(self, number: int, params: AllParams, state: TrainState) -> None:
@@ -81,6 +84,7 @@ class Looking:
         wanted = {name: params[name] for name in self._setup.stage.averaged()}
         host, constants = on_host((wanted, state.constants))
         if jax.process_index() == 0 and system is not None:
+            system = self._setup.as_sampled(system, after=number)
             self._log.show(
                 number,
                 prompts.sample(
@@ -109,16 +113,25 @@ class Looking:
 def _losses(
     setup: Setup,
     params: AllParams,
+    held: dict[str, Any],
     frozen: AllParams,
     batch: Arrays,
     constants: Arrays,
     step: Any,
+    followers: dict[str, Any],
     index: Any,
 ) -> Metrics:
     """Every player's loss and figures with noise that depends on the batch's number alone."""
     key = jax.random.fold_in(jax.random.key(setup.config.seed), index)
     draws = setup.stage.draw(setup.networks, key, batch, step)
-    given = Given(frozen, batch, draws, constants, step)
+    number, _ = rounds_of(setup.stage, step, setup.round_steps)
+    # After the very last step there is no further round.
+    number = jnp.minimum(number, setup.stage.rounds() - 1)
+    given = Given(
+        *(frozen, batch, draws, constants, step),
+        followers=follower_params(setup.stage, followers, held, setup.representation.join),
+        round=number,
+    )
     out: Metrics = {}
     players = setup.stage.players(setup.networks)
     for player in players:

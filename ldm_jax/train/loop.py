@@ -57,10 +57,14 @@ def train(config: Training, folder: pathlib.Path) -> bool:
     """
     enable_compilation_cache()
     made = setup(config)
+    config = made.config
     source: Any = examples.source(config, made.features, training=True)
     writes = jax.process_index() == 0
     about = record.describe(
-        config, made.descriptions, made.stage.trained(), made.stage.sampled(made.networks)
+        config,
+        made.descriptions,
+        made.stage.trained(),
+        tuple(made.stage.sampled(made.networks, round=n) for n in range(made.stage.rounds())),
     )
     notes = record.check(folder, about)
     checkpoints = Checkpoints(
@@ -118,6 +122,8 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
             if _due(number, every.validation) or _due(number, every.preview):
                 looking(number, state)
                 figures.meter.restart()
+            if number < config.steps and _due(number, made.round_steps):
+                _export(run, looking.params(state), state.constants, after=number)
             if stopping:
                 break
     finally:
@@ -126,7 +132,7 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
     if number < config.steps:
         run.log.say(f"stopped after step {number}; the same command goes on from there")
         return False
-    _export(run, looking.params(state), state.constants)
+    _export(run, looking.params(state), state.constants, after=number)
     return True
 
 
@@ -187,18 +193,27 @@ class Figures:
         """A line of the log."""
         self.read()
         config = self._run.setup.config
-        updates = number - 1 - self._skipped  # which the optimiser counts
-        rate = optimizer.learning_rate(config.optimizer, updates, total_steps=config.steps)
+        # Which the optimiser counts, from the beginning of the round.
+        updates = (number - 1) % self._run.setup.round_steps - self._skipped
+        length = self._run.setup.round_steps
+        rate = optimizer.learning_rate(config.optimizer, updates, total_steps=length)
         self._run.log.write(number, {**self.meter.line(), "learning_rate": float(rate)})
 
 
-def _export(run: Run, params: AllParams, constants: Arrays) -> None:
-    """What was trained, as it is to be used, in `export/`: a checkpoint of ours."""
-    wanted = {name: params[name] for name in run.setup.stage.averaged()}
+def _export(run: Run, params: AllParams, constants: Arrays, *, after: int) -> None:
+    """What was trained, as it is to be used: a checkpoint of ours.
+
+    In `export/`; what a round has ended with before the last, in `rounds/STEP/export/`.
+    """
+    setup = run.setup
+    wanted = {name: params[name] for name in setup.stage.averaged()}
     host, constants = on_host((wanted, constants))
+    folder = run.folder if after == setup.config.steps else run.folder / "rounds" / f"{after:08}"
     if jax.process_index() == 0:
-        write_export(run.setup.opened, host, run.folder / "export", constants=constants)
-        run.log.say(f"{', '.join(wanted)} written to {run.folder / 'export'}")
+        folder.mkdir(parents=True, exist_ok=True)
+        system = setup.as_sampled(setup.opened, after=after)
+        write_export(system, host, folder / "export", constants=constants)
+        run.log.say(f"{', '.join(wanted)} written to {folder / 'export'}")
 
 
 def _batches(run: Run, start: int) -> Iterator[tuple[dict[str, Any], float]]:

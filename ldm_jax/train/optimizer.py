@@ -25,8 +25,9 @@ from ldm_jax.train.representation import has, matching
 
 KINDS = ("adamw", "adam")
 DECAYED = ("kernels", "all")
-# Running statistics are parameters by place only: a stage writes them, no gradient does.
-STATISTICS = (r"/running_(mean|var)$", r"/kernel_u$")
+# Running statistics are parameters by place only: a stage writes them, no gradient does. A guidance scale's frequencies
+# stay as they were drawn.
+STATISTICS = (r"/running_(mean|var)$", r"/kernel_u$", r"/guidance_embedding/frequencies$")
 # What multiplies an input: kernels, LoRA's factors of them, and tables of tokens, but not tables of positions. What
 # remains is added, or scales one channel: biases, norms, class and boundary tokens, logit scales.
 _KERNELS = re.compile(r"(^|/)(kernel(/lora_[ab])?|embedding)$")

@@ -16,6 +16,7 @@ from ldm_jax.pipeline.audioldm2 import AudioLDM2
 from ldm_jax.train.config import Prompts
 from ldm_jax.train.export import missing, plain, with_latent_scale
 from ldm_jax.train.previews import Preview
+from ldm_jax.train.trained import SYSTEM
 from ldm_jax.train.weights import SCRATCH, Opened, read_network
 
 
@@ -38,7 +39,11 @@ def system(
         networks |= part.networks
         params |= part.params
         tokenizers = {**part.tokenizers, **tokenizers}
-    there = {n: module for n, module in networks.items() if n in params or n in trained}
+    there = {
+        name: module
+        for name, module in networks.items()
+        if name in SYSTEM and (name in params or name in trained)
+    }
     whole = dataclasses.replace(
         plain(opened),
         networks=there,

@@ -12,13 +12,17 @@ import jax
 
 import ldm_jax
 from ldm_jax.audio.files import whole_file
+from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.train.config import Training, to_json
 
 _PACKAGES = ("ldm_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
 
 def describe(
-    config: Training, networks: dict[str, Any], trained: tuple[str, ...], sampled: dict[str, Any]
+    config: Training,
+    networks: dict[str, Any],
+    trained: tuple[str, ...],
+    sampled: tuple[dict[str, Any], ...],
 ) -> dict[str, Any]:
     """The config with every default, the networks as they are, versions, devices and the code's git state.
 
@@ -26,12 +30,13 @@ def describe(
         config: of the run.
         networks: descriptions of all networks, as `convert.native.describe` makes them.
         trained: which of them are trained.
-        sampled: as of `Stage.sampled`.
+        sampled: as of `Stage.sampled`, after each round.
     """
     return {
         "config": {**to_json(config), "networks": to_json(networks)},
         "trained": list(trained),
-        "sampled": sampled,
+        "sampled": to_json(sampled[-1]),
+        **({"rounds": to_json(sampled)} if len(sampled) > 1 else {}),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -41,6 +46,16 @@ def describe(
         "git": git_state(),
         "command": sys.argv,
     }
+
+
+def sampled_after(about: dict[str, Any], step: int) -> dict[str, Any]:
+    """How what a run has trained is to be sampled after so many steps: fields of `convert.checkpoint.Checkpoint`."""
+    rounds = about.get("rounds") or [about["sampled"]]
+    length = int(about["config"].get("steps", step)) // len(rounds)
+    told = dict(rounds[min(max(step - 1, 0) // max(length, 1), len(rounds) - 1)])
+    if told.get("distilled"):
+        told["distilled"] = Distilled.from_json(told["distilled"])
+    return told
 
 
 def git_state() -> dict[str, Any] | None:

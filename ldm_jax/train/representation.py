@@ -25,13 +25,11 @@ Join = Callable[[Tree, Tree], Tree]
 
 EVERYTHING = ("",)
 # Parameters that no run moves: tables that are made, not learnt (`models.audiomae.FIXED`); statistics of a data set,
-# by which a vocoder may normalise its input; the token table of GPT-2, which reads embeddings and never tokens; the
-# random frequencies of a guidance scale.
+# by which a vocoder may normalise its input; the token table of GPT-2, which reads embeddings and never tokens.
 FIXED = (
     r"^audiomae/(decoder_)?pos_embed$",
     r"^vocoder/(mean|scale)$",
     r"^gpt2/wte/",
-    r"^unet/guidance_embedding/frequencies$",
 )
 
 

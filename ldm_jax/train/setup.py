@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ldm_jax.convert.checkpoint import abstract_params, init_params
+from ldm_jax.convert.checkpoint import Checkpoint, abstract_params, completed
 from ldm_jax.convert.load import load
 from ldm_jax.convert.native import describe
 from ldm_jax.data.features import Feature, TextTokenizers
@@ -69,6 +69,17 @@ class Setup:
         """The run's key, from which every step's is folded."""
         return jax.random.key(self.config.seed)
 
+    @property
+    def round_steps(self) -> int:
+        """How many steps a round has; see `Stage.rounds`."""
+        return self.config.steps // self.stage.rounds()
+
+    def as_sampled(self, system: Checkpoint, *, after: int) -> Any:
+        """`system`, to be sampled as what is trained has to be after so many steps."""
+        number = max(after - 1, 0) // self.round_steps
+        told = self.stage.sampled(self.networks, round=number)
+        return dataclasses.replace(system, **told)
+
     @functools.cached_property
     def descriptions(self) -> dict[str, Any]:
         """All networks as JSON."""
@@ -84,6 +95,7 @@ class Setup:
             join=self.representation.join,
             ema_decay=self.config.ema,
             accumulation=self.config.accumulation,
+            round_steps=self.round_steps,
         )
 
     def compiled(self, batch: Arrays) -> Any:
@@ -166,9 +178,7 @@ class Setup:
         self, given: AllParams, constants: Arrays, key: Any
     ) -> tuple[TrainState, dict[str, Any]]:
         params = {
-            name: given[name]
-            if name in given
-            else init_params(self.networks[name], _named(key, name))
+            name: completed(given.get(name, {}), self.networks[name], _named(key, name))
             for name in self.stage.trained()
         }
         trained, held = self.representation.split(params, _named(key, "lora"))
@@ -179,6 +189,7 @@ class Setup:
             transformations=self.transformations,
             players=players,
             constants=constants,
+            followers={name: rule.of for name, rule in self.stage.followers().items()},
         )
         return state, held
 
@@ -219,7 +230,11 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         weights={name: source for name, source in weights.items() if name in names},
         trained=(*stage.trained(), *stage.frozen()) if weightless else stage.trained(),
         frozen=stage.frozen(),
+        kept_as=stage.kept_as(),
     )
+    stage = stage.informed(opened.origins)
+    config = dataclasses.replace(config, stage=stage)
+    opened = dataclasses.replace(opened, networks=stage.adapted(opened.networks))
     frozen_dtype = config.frozen_dtype or config.dtype
     networks = {
         name: with_dtype(
@@ -229,6 +244,10 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         if name in (*stage.trained(), *stage.frozen())
     }
     stage.check(networks)
+    if config.steps % stage.rounds():
+        raise ValueError(
+            f"{config.steps} steps cannot be divided among {stage.rounds()} rounds of equal length; choose a multiple"
+        )
     opened = dataclasses.replace(
         opened,
         tokenizers={**opened.tokenizers, **_tokenizer_folders(config, networks)},
@@ -248,7 +267,9 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         mesh=mesh,
         representation=_representation(config),
         transformations={
-            player.name: optimizer.transformation(config.optimizer, total_steps=config.steps)
+            player.name: optimizer.transformation(
+                config.optimizer, total_steps=config.steps // stage.rounds()
+            )
             for player in stage.players(networks)
         },
     )

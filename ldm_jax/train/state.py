@@ -18,8 +18,9 @@ class TrainState:
         params: what is trained, by network.
         ema: its moving average, for the networks that are used afterwards.
         opt: the optimisers' states, by player.
+        followers: networks that follow trained ones, by name; see `Stage.followers`.
         constants: what `Stage.measure` found on the first batch.
-        skipped: updates that were left out because something was not finite.
+        skipped: updates of this round that were left out because something was not finite.
         skipped_in_a_row: those since the last one that was.
     """
 
@@ -27,6 +28,7 @@ class TrainState:
     params: dict[str, Any]
     ema: dict[str, Any]
     opt: dict[str, Any]
+    followers: dict[str, Any]
     constants: dict[str, Any]
     skipped: Any
     skipped_in_a_row: Any
@@ -39,6 +41,7 @@ def initial(
     transformations: Mapping[str, optax.GradientTransformation],
     players: Mapping[str, tuple[str, ...]],
     constants: dict[str, Any],
+    followers: Mapping[str, str] | None = None,
 ) -> TrainState:
     """The state before the first update.
 
@@ -48,17 +51,30 @@ def initial(
         transformations: the optimiser of each player.
         players: the networks that each moves.
         constants: of the run.
+        followers: the network that each follows; they start as it does.
     """
     # Nothing may be the same buffer twice: all are donated.
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         ema=jax.tree.map(jnp.copy, {name: params[name] for name in averaged}),
-        opt={
-            name: transformations[name].init({network: params[network] for network in networks})
-            for name, networks in players.items()
+        opt=optimisers(transformations, players, params),
+        followers={
+            name: jax.tree.map(jnp.copy, params[of]) for name, of in (followers or {}).items()
         },
         constants=constants,
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
     )
+
+
+def optimisers(
+    transformations: Mapping[str, optax.GradientTransformation],
+    players: Mapping[str, tuple[str, ...]],
+    params: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The state of each player's optimiser before its first update."""
+    return {
+        name: transformations[name].init({network: params[network] for network in networks})
+        for name, networks in players.items()
+    }

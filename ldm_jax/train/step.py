@@ -1,5 +1,6 @@
 """One update, the same for every stage."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,8 +12,16 @@ from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.parallel.sharding import gathered
 from ldm_jax.train.metrics import Mean, Metrics, add, mean
-from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Player, Stage
-from ldm_jax.train.state import TrainState
+from ldm_jax.train.stages.stage import (
+    AllParams,
+    Arrays,
+    Follower,
+    Given,
+    Networks,
+    Player,
+    Stage,
+)
+from ldm_jax.train.state import TrainState, optimisers
 
 Step = Callable[..., tuple[TrainState, Metrics]]
 Join = Callable[[dict[str, Any], dict[str, Any]], AllParams]
@@ -26,12 +35,14 @@ def make_step(
     join: Join,
     ema_decay: float,
     accumulation: int = 1,
+    round_steps: int = 0,
 ) -> Step:
     """The function `step(state, held, frozen, batch, key) -> (state, metrics)`.
 
     Every player in turn: the mean of the gradients of its loss over `accumulation` microbatches, its optimiser, new
-    parameters. Then the moving average e <- d e + (1 - d) p with d = min(ema_decay, (1 + k) / (10 + k)) at step k, as
-    in the published training code. Where a loss or a gradient is not finite, nothing but the counters changes.
+    parameters. Then the moving average e <- d e + (1 - d) p with d = min(ema_decay, (1 + k) / (10 + k)) at step k of
+    the round, as in the published training code, and the followers. Where a loss or a gradient is not finite, nothing
+    but the counters changes. After the last step of a round the next one begins: see `Stage.rounds`.
 
     Args:
         stage: what is trained.
@@ -40,8 +51,10 @@ def make_step(
         join: makes networks' parameters of what is trained (`state.params`) and what is not (`held`).
         ema_decay: d above.
         accumulation: microbatches; row i of the batch goes into microbatch i modulo this number.
+        round_steps: length of a round, where there are several.
     """
     players = stage.players(networks)
+    turn = functools.partial(next_round, stage=stage, players=players, rules=transformations)
 
     def step(
         state: TrainState,
@@ -51,7 +64,12 @@ def make_step(
         key: Key[Array, ""],
     ) -> tuple[TrainState, Metrics]:
         draws = stage.draw(networks, jax.random.fold_in(key, state.step), batch, state.step)
-        given = Given(gathered(frozen), batch, draws, state.constants, state.step)
+        number, age = rounds_of(stage, state.step, round_steps)
+        given = Given(
+            *(gathered(frozen), batch, draws, state.constants, state.step),
+            followers=follower_params(stage, state.followers, held, join),
+            round=number,
+        )
         params, opt = dict(state.params), dict(state.opt)
         metrics: Metrics = {}
         finite = jnp.bool_(True)
@@ -73,7 +91,7 @@ def make_step(
                     norm if name == "grad" else optax.tree.norm(tree)
                 )
         params = _written(params, stage.after(networks, join(params, held), given))
-        ema = averaged(state.ema, params, state.step, decay=ema_decay)
+        ema = averaged(state.ema, params, age, decay=ema_decay)
         kept = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
         skipped = (~finite).astype(jnp.int32)
         after = TrainState(
@@ -81,6 +99,7 @@ def make_step(
             params=kept(params, state.params),
             ema=kept(ema, state.ema),
             opt=kept(opt, state.opt),
+            followers=kept(_followed(stage, state.followers, params), state.followers),
             constants=state.constants,
             skipped=state.skipped + skipped,
             skipped_in_a_row=(state.skipped_in_a_row + skipped) * skipped,
@@ -91,9 +110,62 @@ def make_step(
             for name, value in metrics.items()
         }
         metrics["skipped"] = mean(skipped)
+        if stage.rounds() > 1:
+            due = (after.step % round_steps == 0) & (after.step < stage.rounds() * round_steps)
+            after = jax.lax.cond(due, turn, lambda state: state, after)
         return after, metrics
 
     return step
+
+
+def rounds_of(stage: Stage, step: Any, round_steps: int) -> tuple[Any, Any]:
+    """(number of the round that step `step` belongs to, steps of that round before it); of one round (0, `step`)."""
+    if stage.rounds() == 1:
+        return 0, step
+    return step // round_steps, step % round_steps
+
+
+def next_round(
+    state: TrainState,
+    *,
+    stage: Stage,
+    players: tuple[Player, ...],
+    rules: Mapping[str, optax.GradientTransformation],
+) -> TrainState:
+    """The state in which a round begins that follows one that ended in `state`."""
+    params = {**state.params, **state.ema}
+    movers = {player.name: player.networks for player in players}
+    return dataclasses.replace(
+        state,
+        params=params,
+        opt=optimisers(rules, movers, params),
+        followers={name: params[rule.of] for name, rule in stage.followers().items()},
+        skipped=jnp.zeros_like(state.skipped),
+    )
+
+
+def follower_params(
+    stage: Stage, followers: dict[str, Any], held: dict[str, Any], join: Join
+) -> AllParams:
+    """Whole parameters of the followers, which are kept as what is trained of the networks that they follow."""
+    rules = stage.followers()
+    return {
+        name: gathered(join({rules[name].of: tree}, held)[rules[name].of])
+        for name, tree in followers.items()
+    }
+
+
+def _followed(stage: Stage, followers: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """The followers after an update."""
+
+    def follow(rule: Follower, tree: Any) -> Any:
+        if rule.decay == 1:
+            return tree
+        rate = 1 - rule.decay
+        return jax.tree.map(lambda f, p: f + rate * (p - f), tree, params[rule.of])
+
+    rules = stage.followers()
+    return {name: follow(rules[name], tree) for name, tree in followers.items()}
 
 
 def averaged(

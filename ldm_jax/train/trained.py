@@ -75,7 +75,7 @@ def read_run(run: pathlib.Path, *, step: int | None = None, raw: bool = False) -
         for name, tree in trained.items()
     }
     return Trained(
-        system=dataclasses.replace(system, **about["sampled"]),
+        system=dataclasses.replace(system, **record.sampled_after(about, int(state["step"]))),
         params=params,
         constants=state.get("constants", {}),
         factors=lora.apart(trained)[0],
@@ -103,7 +103,8 @@ def read_state(run: pathlib.Path, *, step: int | None = None) -> Tree:
     here = SingleDeviceSharding(jax.local_devices()[0])
     with _PART:
         stored: Any = ocp.metadata(str(path)).metadata
-        wanted = {name: stored[name] for name in ("params", "ema", "constants") if name in stored}
+        read = ("step", "params", "ema", "constants")
+        wanted = {name: stored[name] for name in read if name in stored}
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), wanted
         )

@@ -32,8 +32,8 @@ from ldm_jax.models.vae import VAE
 
 # Fields that may differ between what is asked for and what a file says, on the same weights. What is asked for holds:
 # how wide the UNet's attention heads are read (`ldm_jax.config.Preset.head_dim`), and what only training does. The
-# scale of a VAE's latents was measured: its file's holds.
-_FREE = {"UNet": ("heads", "head_dim")}
+# scale of a VAE's latents was measured: its file's holds. A guidance scale may become an input of a UNet that had none.
+_FREE = {"UNet": ("heads", "head_dim", "guidance_features")}
 SCRATCH = "scratch"
 _OF_TRAINING = ("drop", "remat")
 _DECODER = ("decoder", "decoder_dim", "decoder_depth", "decoder_heads")
@@ -49,9 +49,11 @@ class Opened(Checkpoint):
 
     Attributes:
         sources: what each network's parameters were read from; "" is nothing: it starts from scratch.
+        origins: the checkpoint that each of the others was read from.
     """
 
     sources: Mapping[str, str]
+    origins: Mapping[str, Checkpoint]
 
 
 def open_networks(
@@ -62,6 +64,7 @@ def open_networks(
     checkpoint: str = "",
     weights: Mapping[str, str] | None = None,
     preset: str = "official",
+    kept_as: Mapping[str, str] | None = None,
 ) -> Opened:
     """Finds architecture and parameters of every network of a run; nothing is computed or placed.
 
@@ -72,12 +75,14 @@ def open_networks(
         checkpoint: a folder, file or Hub id with several networks; "" is none.
         weights: sources of single networks; see above.
         preset: how a published UNet's attention heads are read, where `networks` does not say.
+        kept_as: under which name checkpoints have a network, where it is not its own; where no weights are named for
+            it, it is read from where that one is.
 
     Raises:
         CheckpointError: weights that are missing, or those of another model; in one sentence.
         ConversionError: weights that do not fit their own network.
     """
-    weights = dict(weights or {})
+    weights, kept_as = dict(weights or {}), dict(kept_as or {})
     names = list(dict.fromkeys((*trained, *frozen)))
     asked = {
         name: module if isinstance(module, nn.Module) else native.build(module)
@@ -88,19 +93,28 @@ def open_networks(
             f"weights.{unknown[0]} is given, but this stage has no such network; it has {', '.join(names)}"
         )
     shared = load(checkpoint) if checkpoint else None
-    sources = {name: _source(name, weights, checkpoint, shared) for name in names}
+    for name, there in kept_as.items():
+        weights[name] = weights.get(name) or weights.get(there, "")
+    sources = {name: _source(name, weights, checkpoint, shared, kept_as) for name in names}
     read: dict[str, Checkpoint] = {}
     found: dict[str, nn.Module] = {}
     params: dict[str, Params] = {}
+    origins: dict[str, Checkpoint] = {}
     for name, source in sources.items():
         if not source:
             found[name] = _from_scratch(name, asked, may=name in trained)
             continue
-        own = _read(source, name, read) if weights.get(name) else shared
+        there = kept_as.get(name, name)
+        own = _read(source, there, read) if weights.get(name) else shared
         assert own is not None
-        found[name], params[name] = _fitted(name, own, asked.get(name), preset)
+        origins[name] = own
+        found[name], params[name] = _fitted(there, own, asked.get(name), preset)
     return Opened(
-        networks=found, params=params, sources=sources, **_around(shared, read, found, preset)
+        networks=found,
+        params=params,
+        sources=sources,
+        origins=origins,
+        **_around(shared, read, found, preset),
     )
 
 
@@ -152,11 +166,16 @@ def _is_system(path: pathlib.Path) -> bool:
 
 
 def _source(
-    name: str, weights: Mapping[str, str], checkpoint: str, shared: Checkpoint | None
+    name: str,
+    weights: Mapping[str, str],
+    checkpoint: str,
+    shared: Checkpoint | None,
+    kept_as: Mapping[str, str],
 ) -> str:
     if weights.get(name):
         return "" if weights[name] == SCRATCH else weights[name]
-    return checkpoint if shared is not None and name in shared.networks else ""
+    there = kept_as.get(name, name)
+    return checkpoint if shared is not None and there in shared.networks else ""
 
 
 def _read(source: str, name: str, read: dict[str, Checkpoint]) -> Checkpoint:
@@ -195,6 +214,8 @@ def _fitted(
         params = {k: x for k, x in params.items() if not k.startswith(("decoder", "mask_token"))}
     if isinstance(module, VAE) and isinstance(asked, VAE):
         asked = asked.clone(scaling_factor=module.scaling_factor)
+    if isinstance(module, UNet) and module.guidance_features is not None:
+        asked = asked.clone(guidance_features=module.guidance_features)
     there, here = native.describe(module), native.describe(asked)
     if differing := first_difference(there, here):
         field, theirs, ours = differing

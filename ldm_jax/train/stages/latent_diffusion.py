@@ -96,7 +96,7 @@ class LatentDiffusionStage(Stage):
         }
         return tuple(name for name, need in needed.items() if need)
 
-    def sampled(self, networks: Networks) -> dict[str, Any]:
+    def sampled(self, networks: Networks, *, round: int = -1) -> dict[str, Any]:
         """Prediction and schedule, and how many LOA tokens there are.
 
         Raises:
@@ -223,8 +223,7 @@ class LatentDiffusionStage(Stage):
         batch = given.batch
         loa = text = mask = film = None
         if "loa" in self.contexts:
-            shape = jax.eval_shape(lambda: self.target(networks, params, given))
-            loa = jnp.zeros(shape.shape, shape.dtype)
+            loa = self.silent_loa(networks, params, given)
         if "text" in self.contexts:
             text, mask = conditions.empty_text_states(
                 networks, params, batch, as_captions=self.captions
@@ -232,6 +231,13 @@ class LatentDiffusionStage(Stage):
         if self.film:
             film = conditions.empty_clap_vector(networks, params, batch)
         return Conditions(loa, text, mask, film)
+
+    def silent_loa(
+        self, networks: Networks, params: AllParams, given: Given
+    ) -> Float[Array, "batch tokens width"]:
+        """Zeros in the shape of the true LOA."""
+        shape = jax.eval_shape(lambda: self.target(networks, params, given))
+        return jnp.zeros(shape.shape, shape.dtype)
 
     def target(
         self, networks: Networks, params: AllParams, given: Given

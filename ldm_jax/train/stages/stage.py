@@ -13,6 +13,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.log_mel import LogMelSettings
+from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.data.features import Feature, TextTokenizers
 from ldm_jax.train.metrics import Metrics
 from ldm_jax.train.previews import Preview
@@ -33,6 +34,8 @@ class Given(NamedTuple):
         draws: what `Stage.draw` made. Arrays with axes have the batch's rows first; scalars hold for all rows.
         constants: what `Stage.measure` found before the first step.
         step: how many updates lie behind.
+        followers: parameters of the networks that follow trained ones; see `Stage.followers`.
+        round: number of the round that the run is in; see `Stage.rounds`.
     """
 
     frozen: AllParams
@@ -40,6 +43,21 @@ class Given(NamedTuple):
     draws: Arrays
     constants: Arrays
     step: Any
+    followers: AllParams = {}  # noqa: RUF012  # nobody writes to it
+    round: Any = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """A network that follows a trained one, and that losses may read.
+
+    Attributes:
+        of: the trained network.
+        decay: d of f <- d f + (1 - d) p, after each update. At 1 it stands still until the round ends.
+    """
+
+    of: str
+    decay: float = 1.0
 
 
 Loss = Callable[[AllParams, Given], tuple[Float[Array, ""], Metrics]]
@@ -80,6 +98,37 @@ class Stage:
         """Names of the networks that it needs as they are."""
         return ()
 
+    def kept_as(self) -> dict[str, str]:
+        """Under which name checkpoints have a network, where it is not its own: {"teacher": "unet"}.
+
+        Where no weights are named for it, it starts from where that one does.
+        """
+        return {}
+
+    def followers(self) -> dict[str, Follower]:
+        """Networks that follow trained ones by their own rule: a target network, the teacher of a round."""
+        return {}
+
+    def rounds(self) -> int:
+        """How many rounds a run has; each lasts as long as the others.
+
+        A round begins as the run did, optimiser and learning rate included, at the averaged parameters that the one
+        before has come to; followers begin there too.
+        """
+        return 1
+
+    def informed(self, origins: Mapping[str, Checkpoint]) -> "Stage":
+        """The stage, with what only checkpoints know.
+
+        Args:
+            origins: the checkpoint that each network is read from; none of a network that starts from scratch.
+        """
+        return self
+
+    def adapted(self, networks: Networks) -> Networks:
+        """The networks, as this stage changes those that it is given."""
+        return networks
+
     def accumulates(self) -> bool:
         """Whether a batch's gradient is the mean of its microbatches' gradients."""
         return True
@@ -88,8 +137,13 @@ class Stage:
         """What is trained in place of the parameters, if not these themselves."""
         return None
 
-    def sampled(self, networks: Networks) -> dict[str, Any]:
-        """Fields of `convert.checkpoint.Checkpoint` that the stage decides: how what it trains is to be sampled."""
+    def sampled(self, networks: Networks, *, round: int = -1) -> dict[str, Any]:
+        """Fields of `convert.checkpoint.Checkpoint` that the stage decides: how what it trains is to be sampled.
+
+        Args:
+            networks: all.
+            round: after which; -1 is the last.
+        """
         return {}
 
     def features(
