@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int
+from jaxtyping import Array, Float, Float64, Int
 
 from ldm_jax.diffusion import student_grid, weightings
 from ldm_jax.diffusion.parameterization import PerClip
@@ -85,6 +85,11 @@ def karras_grid(schedule: Schedule, points: int = 18, rho: float = 7.0) -> Grid:
 GRIDS = {"uniform": uniform_grid, "karras": karras_grid}
 
 
+def index_of(place: Float[Array, " batch"], count: int | Int[Array, ""]) -> Int[Array, " batch"]:
+    """An index 1 .. `count` for a number in 0 .. 1; for a uniform one each is as likely. `count` may be traced."""
+    return 1 + jnp.minimum(jnp.floor(place * count).astype(jnp.int32), count - 1)
+
+
 def loss_weights(grid: Grid, weighting: Weighting, prediction: str) -> Table:
     """(steps + 1,) weights on the squared error of `prediction` at each index; 0 at index 0.
 
@@ -110,12 +115,14 @@ def check_weights(grid: Grid, weighting: Weighting, prediction: str) -> None:
     It must give every index but 0 a finite weight that is not negative, and some index a positive one. On
     eps there is none at zero signal.
     """
-    weights = loss_weights(grid, weighting, prediction)
-    if weights.shape != grid.log_snr.shape:
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        shape = np.shape(weighting(grid.log_snr[1:]))
+    if shape != (grid.steps,):
         raise ValueError(
-            f"A weighting must give one weight for each of {grid.steps} log SNRs, but it gave "
-            f"{len(weights) - 1}."
+            f"A weighting must give one weight for each of {grid.steps} log SNRs, but it gave shape "
+            f"{shape}."
         )
+    weights = loss_weights(grid, weighting, prediction)
     bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
     if len(bad):
         worst, level = bad[-1], grid.log_snr[bad[-1]]

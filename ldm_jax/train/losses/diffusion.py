@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from ldm_jax.diffusion.objective import Objective
+from ldm_jax.models.layers import upcast
 from ldm_jax.train.metrics import Metrics, banded, mean
 
 Tree = TypeVar("Tree")
@@ -69,6 +70,41 @@ def diffusion_loss(
         "error/log_snr": banded(errors.prediction, errors.band, count=bands),
         "loss/x0": mean(errors.x0),
     }
+
+
+def asked(
+    unet: nn.Module,
+    params: Mapping[str, Any],
+    conditions: Conditions,
+    scale: Float[Array, " batch"] | None = None,
+) -> Callable[[Array, Array], Array]:
+    """The denoiser as a function of noisy latents and timesteps, its output in at least float32.
+
+    Args:
+        unet: the denoiser.
+        params: its parameters.
+        conditions: of each clip, or as `interleaved` makes them of both branches of guidance; the output then has as
+            many rows.
+        scale: each clip's guidance scale, where that is an input.
+    """
+
+    def call(z: Array, timesteps: Array) -> Array:
+        inputs = (z, timesteps, conditions.contexts(), conditions.film, scale)
+        output: Any = unet.apply({"params": params}, *inputs)
+        return upcast(output)
+
+    return call
+
+
+def interleaved(unconditional: Conditions, conditional: Conditions) -> Conditions:
+    """Rows u0 c0 u1 c1 ...: both branches of a clip stay on its device."""
+
+    def pair(first: Array | None, second: Array | None) -> Array | None:
+        if first is None or second is None:
+            return None
+        return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+    return Conditions(*(pair(*both) for both in zip(unconditional, conditional, strict=True)))
 
 
 def draw_drop(

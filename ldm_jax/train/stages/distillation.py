@@ -1,7 +1,7 @@
 """What all distillation has in common: which clips a student sees, and what it and its teacher are told of them.
 
-The student is `unet`. It starts from its teacher's weights; nothing else is trained. A teacher is guided with a scale w,
-u + w (c - u), that is drawn for each clip and told to the student as a further input (Meng et al., arXiv 2210.03142).
+The student is `unet`. It starts from its teacher's weights; nothing else is trained. A teacher is guided with a scale
+w, u + w (c - u), that is drawn for each clip and told to the student as an input (Meng et al., arXiv 2210.03142).
 LOA is what GPT-2 makes up, as it will be where the student is used. The methods are in `ldm_jax.distill`.
 """
 
@@ -9,10 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.convert.checkpoint import Checkpoint
@@ -26,7 +25,7 @@ from ldm_jax.distill.guided import double
 from ldm_jax.models.layers import upcast
 from ldm_jax.models.translator import generate_loa
 from ldm_jax.train import checks, conditions
-from ldm_jax.train.losses.diffusion import Conditions, either
+from ldm_jax.train.losses.diffusion import Conditions, asked, either, interleaved
 from ldm_jax.train.metrics import Metrics, banded, mean
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Stage
@@ -53,6 +52,8 @@ class DistillationStage(LatentDiffusionStage):
         stratified: whether the levels of a batch are spread evenly.
         teacher_prediction: what the teacher predicts, where its checkpoint does not say.
         teacher_guidance: (least, most) scale that the teacher takes as an input; found in its checkpoint.
+        teacher_imitates: the one scale that a teacher which is a student itself imitates, without such an input; found
+            in its checkpoint, 0 is none.
     """
 
     prediction: str = ""
@@ -66,16 +67,17 @@ class DistillationStage(LatentDiffusionStage):
     speech: bool = False
     teacher_prediction: str = ""
     teacher_guidance: tuple[float, ...] = ()
+    teacher_imitates: float = 0.0
 
-    def teacher(self) -> str:
-        """Under which name the teacher's network is known."""
-        return "teacher"
+    def frozen_teacher(self) -> bool:
+        """Whether the teacher is one of the networks that are used as they are, and not what the student once was."""
+        return True
 
     def frozen(self) -> tuple[str, ...]:
         """The teacher, and what makes latents and conditions of a batch."""
         imagined = "loa" in self.contexts and self.ground_truth < 1
         needed = {
-            "teacher": self.teacher() == "teacher",
+            "teacher": self.frozen_teacher(),
             "vae": not self.encoded,
             "audiomae": "loa" in self.contexts and self.ground_truth > 0 and not self.encoded,
             "t5": ("text" in self.contexts or imagined) and not self.encoded and not self.speech,
@@ -103,15 +105,16 @@ class DistillationStage(LatentDiffusionStage):
         asked = self.schedule or schedule
         zero = self.zero_terminal_snr if self.schedule else zero
         scales = distilled.guidance if distilled else ()
-        imitated = (distilled.guidance_scale,) * 2 if distilled and not scales else (1.0, 1.0)
+        imitated = distilled.guidance_scale if distilled and not scales else 0.0
         return dataclasses.replace(
             self,
             prediction=self.prediction or theirs,
             schedule=asked,
             zero_terminal_snr=zero,
-            guidance=tuple(self.guidance) or scales or imitated,
+            guidance=tuple(self.guidance) or scales or (imitated or 1.0,) * 2,
             teacher_prediction=theirs,
             teacher_guidance=scales,
+            teacher_imitates=imitated,
         )
 
     def adapted(self, networks: Networks) -> Networks:
@@ -155,9 +158,14 @@ class DistillationStage(LatentDiffusionStage):
         return tuple(x for x in made if heard or not isinstance(x, AudioMAEInput))
 
     def check(self, networks: Networks) -> None:
-        """Raises ValueError for settings that are impossible, and a teacher that is another network than the student."""
+        """Raises ValueError for impossible settings, and a teacher that is another network than the student."""
         LatentDiffusionStage.check(self, networks)
         checks.probabilities(ground_truth=self.ground_truth)
+        if self.scale_by_std:
+            raise ValueError(
+                "the latents of a student are scaled as its teacher's: set scale_by_std to False, and weights.vae to "
+                "the teacher's run"
+            )
         if self.drop_probability:
             raise ValueError(
                 f"drop_probability is {self.drop_probability}: a student is told the scale and never goes without its "
@@ -167,7 +175,8 @@ class DistillationStage(LatentDiffusionStage):
             self.guidance,
             told=self.takes_scale(),
             default=self.guidance_scale,
-            teacher=self.teacher_guidance,
+            teacher=self.teacher_guidance
+            or (self.teacher_imitates,) * 2 * bool(self.teacher_imitates),
         )
         self._check_teacher(networks)
         if self.speech and (self.encoded or "text" in self.contexts):
@@ -269,11 +278,11 @@ class DistillationStage(LatentDiffusionStage):
 
         One call of a network that is told the scale, or that is not guided; else one on a doubled batch.
         """
-        network: Any = networks.get(self.teacher(), networks["unet"])
-        its, scale = params[self.teacher()], given.draws["scale"]
+        network: Any = networks.get("teacher", networks["unet"])
+        its, scale = params["teacher"], given.draws["scale"]
         if network.guidance_features is not None:
             return asked(network, its, told, scale)
-        if self.teacher() != "teacher" or self.guidance == (1, 1):
+        if not self.frozen_teacher() or self.teacher_imitates or tuple(self.guidance) == (1, 1):
             return asked(network, its, told)
         both = interleaved(self.unconditional(networks, params, given), told)
         return double(asked(network, its, both), scale, repeat=False)
@@ -297,40 +306,3 @@ class DistillationStage(LatentDiffusionStage):
             "error/log_snr": banded(error, band, count=count),
             "loss/x0": mean(error),
         }
-
-
-def asked(
-    network: nn.Module,
-    params: Any,
-    told: Conditions,
-    scale: Float[Array, " batch"] | None = None,
-) -> Network:
-    """A UNet as a function of noisy latents and timesteps, its output in at least float32."""
-
-    def call(z: Array, timesteps: Array) -> Array:
-        inputs = (z, timesteps, told.contexts(), told.film, scale)
-        output: Any = network.apply({"params": params}, *inputs)
-        return upcast(output)
-
-    return call
-
-
-def interleaved(unconditional: Conditions, conditional: Conditions) -> Conditions:
-    """Rows u0 c0 u1 c1 ...: both branches of a clip stay on its device."""
-
-    def pair(first: Array | None, second: Array | None) -> Array | None:
-        if first is None or second is None:
-            return None
-        return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
-
-    return Conditions(*(pair(*both) for both in zip(unconditional, conditional, strict=True)))
-
-
-def index_of(place: Float[Array, " batch"], count: int | Int[Array, ""]) -> Int[Array, " batch"]:
-    """An index 1 .. `count`, each as likely, of each clip's place in 0 .. 1."""
-    return 1 + jnp.minimum(jnp.floor(place * count).astype(jnp.int32), count - 1)
-
-
-def at_end(index: Int[Array, " batch"], last: int) -> Bool[Array, " batch"]:
-    """Whether it is the noisiest level."""
-    return index == last
