@@ -1,6 +1,7 @@
 """What a run reads: the stream to train on, and held-out batches that are the same every time."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,18 +21,27 @@ from ldm_jax.train.config import Data, Training
 
 
 @dataclasses.dataclass(frozen=True)
-class InOrder:
-    """Place i is entry i of all sets one after the other, and round again: for validation."""
+class HeldOut:
+    """Place i is an entry of one of the sets in an order that is shuffled once, and round again: for validation.
+
+    A few batches of it are a fair sample, where the first rows of a dataset are those of one folder. The order depends
+    on the sizes alone, so that runs with other seeds see the same clips.
+    """
 
     sizes: tuple[int, ...]
-    seed: int = 0
+    seed: int = 0  # of the examples: another seed of the run changes no held-out clip
+
+    @functools.cached_property
+    def shuffled(self) -> Int[np.ndarray, " entries"]:
+        """Entries of all sets, counted one set after the other."""
+        return np.random.default_rng(0).permutation(sum(self.sizes))
 
     def __call__(
         self, places: Int[np.ndarray, " n"] | Sequence[int]
     ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         """(set, entry) of each place."""
         ends = np.cumsum(self.sizes)
-        entries = np.asarray(places, np.int64) % ends[-1]
+        entries = self.shuffled[np.asarray(places, np.int64) % ends[-1]]
         sets = np.searchsorted(ends, entries, side="right")
         return sets, entries - (ends - self.sizes)[sets]
 
@@ -69,7 +79,7 @@ def source(config: Training, features: tuple[Feature, ...], *, training: bool) -
     )
     if training:
         return made
-    return dataclasses.replace(made, order=InOrder(tuple(len(rows) for rows in sets)))  # type: ignore[arg-type]
+    return dataclasses.replace(made, order=HeldOut(tuple(len(rows) for rows in sets)))  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +109,7 @@ def _encoded(data: Data, datasets: list[Any], split: str, seed: int, training: b
     )
     sizes = tuple(min(data.limit or len(one), len(one)) for one in sets)
     if not training:
-        return dataclasses.replace(made, order=InOrder(sizes))  # type: ignore[arg-type]
+        return dataclasses.replace(made, order=HeldOut(sizes))  # type: ignore[arg-type]
     if data.limit:
         return dataclasses.replace(made, order=Order(sizes, data.rates, seed))
     return made
