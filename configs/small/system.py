@@ -6,6 +6,7 @@ this order (each header has its command); any of them can be interrupted and sta
     python -m ldm_jax.data.prepare SOURCE --out data --name clips             # any folder with captions
     python -m ldm_jax.convert.random_checkpoint small checkpoints/random-small  # text encoder and tokenizers
     vae, vocoder, audiomae, clap  ->  translator, self_supervised  ->  latent_diffusion  ->  joint; speech
+    joint  ->  distill_guided  ->  distill_progressive (:few goes on), distill_consistency  ->  distill_clap
 
 The text encoder has random weights here: its states tell captions apart, and no more. Set weights.t5 to a better one.
 """
@@ -72,3 +73,10 @@ def weights(*names, **others):
         "t5": RANDOM,
     }
     return ConfigDict({name: runs[name] for name in names} | others)
+
+
+def distil(name, stage, *, unet, **changes):
+    """A run of 10,000 steps that distils what `runs/small/joint` has come to."""
+    joint = "runs/small/joint"
+    made = weights("clap", "t5", gpt2=joint, translator=joint, vae=joint, unet=unet)
+    return run(f"small/distill_{name}", stage, **({"weights": made, "steps": 10_000} | changes))

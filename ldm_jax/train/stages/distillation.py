@@ -199,7 +199,8 @@ class DistillationStage(LatentDiffusionStage):
             )
         if theirs is None:
             return
-        if differing := first_difference(describe(theirs), describe(own)):
+        differing = first_difference(describe(theirs), describe(own)) or _other_heads(theirs, own)
+        if differing:
             field, there, here = differing
             raise ValueError(
                 f"the teacher's UNet has {field} = {there} and the student's {here}: a student starts from its "
@@ -306,3 +307,12 @@ class DistillationStage(LatentDiffusionStage):
             "error/log_snr": banded(error, band, count=count),
             "loss/x0": mean(error),
         }
+
+
+def _other_heads(theirs: Any, own: Any) -> tuple[str, Any, Any] | None:
+    """The first level whose attentions have another number of heads: another function of the same weights."""
+    for level in range(len(own.block_out_channels)):
+        there, here = theirs.heads_at(level), own.heads_at(level)
+        if there != here:
+            return f"heads of level {level}", there, here
+    return None
