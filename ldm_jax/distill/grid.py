@@ -17,6 +17,7 @@ from ldm_jax.diffusion.weightings import Weighting
 # trained to predict. Conditions, guidance and parameters are closed over, inside the step that they came into
 # as arguments.
 Network = Callable[[Array, Array], Array]
+Index = int | Int[Array | np.ndarray, "*batch"]
 Table = Float64[np.ndarray, " levels"]
 
 
@@ -61,7 +62,7 @@ class Grid:
         with np.errstate(divide="ignore"):
             return 2 * (np.log(self.alpha) - np.log(self.sigma))
 
-    def at(self, index: int | Int[Array, "*batch"], dtype: Any = jnp.float32) -> Level:
+    def at(self, index: Index, dtype: Any = jnp.float32) -> Level:
         """The levels of an index, which may be traced and must lie in 0 .. `steps`."""
         tables = (self.timesteps, self.alpha, self.sigma)
         return Level(*(jnp.asarray(table, dtype)[index] for table in tables))

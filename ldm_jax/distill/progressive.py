@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ldm_jax.diffusion import parameterization
 from ldm_jax.diffusion.parameterization import convert, per_clip
 from ldm_jax.diffusion.schedules import Schedule
-from ldm_jax.distill.grid import Grid, Level, Network, progressive_grid
+from ldm_jax.distill.grid import Grid, Index, Level, Network, progressive_grid
 
+Round = int | Int[Array | np.ndarray, ""]
 Latents = Float[Array, "batch *latent"]
 
 
@@ -113,20 +115,18 @@ class Chain:
         kept = slice(None, None, self.grid.steps // self.students[number])
         return Grid(self.grid.timesteps[kept], self.grid.alpha[kept], self.grid.sigma[kept])
 
-    def steps_of(self, number: int | Int[Array, ""]) -> Int[Array, ""]:
+    def steps_of(self, number: Round) -> Int[Array, ""]:
         """Steps of a round's student; the round, counted from 0, may be traced."""
         return jnp.asarray(self.students, jnp.int32)[number]
 
-    def position(
-        self, number: int | Int[Array, ""], index: int | Int[Array, "*batch"]
-    ) -> Int[Array, "*batch"]:
+    def position(self, number: Round, index: Index) -> Int[Array, "*batch"]:
         """Index in `grid`, and in tables laid over it, of an index 0 .. steps of a round's student."""
-        return index * (self.grid.steps // self.steps_of(number))
+        return jnp.asarray(index) * (self.grid.steps // self.steps_of(number))
 
     def path(
         self,
-        number: int | Int[Array, ""],
-        index: int | Int[Array, "*batch"],
+        number: Round,
+        index: Index,
         *,
         factor: int,
         dtype: Any = jnp.float32,
@@ -139,9 +139,25 @@ class Chain:
             factor: the round's, from `factors`.
             dtype: of the levels.
         """
-        start = self.position(number, index)
+        return self.teacher_path(number, index * factor, factor=factor, dtype=dtype)
+
+    def teacher_path(
+        self,
+        number: Round,
+        index: Index,
+        *,
+        factor: int,
+        dtype: Any = jnp.float32,
+    ) -> tuple[Level, ...]:
+        """`path` from any index 1 .. steps of the *teacher's* grid, also between the student's levels.
+
+        A student for the stochastic sampler (`samplers.students`) is asked there too. Where fewer than `factor`
+        teacher steps are left, the path begins with steps of length 0, that change neither z nor the target.
+        """
         stride = self.grid.steps // self.steps_of(number) // factor
-        return tuple(self.grid.at(start - j * stride, dtype) for j in range(factor + 1))
+        end = jnp.maximum(index - factor, 0)
+        steps = (jnp.minimum(index, end + factor - j) for j in range(factor + 1))
+        return tuple(self.grid.at(step * stride, dtype) for step in steps)
 
 
 def chain(
