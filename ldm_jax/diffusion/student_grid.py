@@ -90,7 +90,8 @@ def karras(schedule: Schedule, points: int = 18, rho: float = 7.0) -> Levels:
     """
     _check_points(schedule, points)
     ends = float(schedule.edm_sigma[-1]), float(schedule.edm_sigma[0])
-    edm_sigma = spacing.karras(*ends, points, rho=rho)[::-1]
+    edm_sigma = spacing.karras(*ends, points, rho=rho)[::-1].copy()
+    edm_sigma[-1], edm_sigma[0] = ends  # to the bit, so that the cleanest timestep is 0
     return of_edm_sigma(spacing.timestep_of(schedule, edm_sigma), edm_sigma)
 
 
