@@ -39,7 +39,11 @@ class Looking:
                 self._system = prompts.system(
                     setup.opened,
                     checkpoint=setup.config.checkpoint,
-                    weights=setup.config.weights.to_dict(),
+                    weights={
+                        name: source
+                        for name, source in setup.config.weights.to_dict().items()
+                        if name not in setup.stage.kept_as()
+                    },
                     trained=dict.fromkeys(setup.stage.averaged()),
                 )
             except CheckpointError as error:

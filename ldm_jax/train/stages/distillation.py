@@ -311,7 +311,8 @@ class DistillationStage(LatentDiffusionStage):
 
 def _other_heads(theirs: Any, own: Any) -> tuple[str, Any, Any] | None:
     """The first level whose attentions have another number of heads: another function of the same weights."""
-    for level in range(len(own.block_out_channels)):
+    last = len(own.block_out_channels) - 1  # attends in the middle of the network, in any case
+    for level in (i for i in range(last + 1) if own.attention_levels[i] or i == last):
         there, here = theirs.heads_at(level), own.heads_at(level)
         if there != here:
             return f"heads of level {level}", there, here
