@@ -87,13 +87,15 @@ class ConsistencyStage(DistillationStage):
 
     def distilled(self, *, round: int) -> Distilled:
         """One call, or a few at levels of the grid."""
-        timesteps = self.levels().timesteps[::-1]
+        laid = self.levels()
+        edm_sigmas = (laid.sigma / laid.alpha)[::-1] if self.grid == "karras" else ()
         return Distilled(
             method="consistency",
             steps=1,
-            timesteps=tuple(float(t) for t in timesteps),
+            timesteps=tuple(float(t) for t in laid.timesteps[::-1]),
             **self.told_guidance(),
             pure_noise=True,
+            edm_sigmas=tuple(float(s) for s in edm_sigmas),
         )
 
     def features(

@@ -92,13 +92,15 @@ class ProgressiveStage(DistillationStage):
 
     def distilled(self, *, round: int) -> Distilled:
         """DDIM on the levels of a round's student."""
-        grid = self.chain().student_grid(round)
+        laid = self.chain()
+        grid = laid.student_grid(round)
         return Distilled(
             method="progressive",
             steps=grid.steps,
             timesteps=tuple(float(t) for t in grid.timesteps[:0:-1]),
             **self.told_guidance(),
             pure_noise=self.pure_noise,
+            halfway=self.stochastic and laid.factors[round] % 2 == 0,
         )
 
     def check(self, networks: Networks) -> None:
