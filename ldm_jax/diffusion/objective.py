@@ -170,7 +170,7 @@ def configured(
     schedule: str = "scaled_linear",
     zero_terminal_snr: bool = False,
     prediction: str = "eps",
-    weighting: str = "snr",
+    weighting: str | Weighting = "snr",
     density: str = "uniform",
     stratified: bool = False,
     edges: tuple[float, ...] = bands.EDGES,
@@ -183,7 +183,7 @@ def configured(
         schedule: a name in `schedules.SCHEDULES`.
         zero_terminal_snr: whether the schedule is rescaled to end in pure noise.
         prediction: "eps", "x0" or "v".
-        weighting: a name in `weightings.WEIGHTINGS`.
+        weighting: a name in `weightings.WEIGHTINGS`, or a function of log SNR.
         density: a name in `densities.DENSITIES`.
         stratified: whether the timesteps of a batch are spread evenly.
         edges: between bands of log SNR.

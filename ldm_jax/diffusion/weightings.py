@@ -172,12 +172,16 @@ WEIGHTINGS: dict[str, Callable[..., Levels]] = {
 }
 
 
-def weighting(name: str, **options: float | str) -> Weighting:
+def weighting(name: str | Weighting, **options: float | str) -> Weighting:
     """The weighting of that name; the options are its function's, or in the name: "min_snr:gamma=3".
+
+    A function of log SNR stands for itself.
 
     Raises:
         ValueError: no such weighting, an option that it does not have, or a value that it does not take.
     """
+    if not isinstance(name, str):
+        return functools.partial(name, **options) if options else name
     made = tables.configured(WEIGHTINGS, name, options, what="The weighting")
     made(np.zeros(1))  # tells of bad values now rather than in the first step
     return made

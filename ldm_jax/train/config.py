@@ -265,4 +265,6 @@ def to_json(config: Any) -> Any:
         return {name: to_json(value) for name, value in config.items()}
     if isinstance(config, (list, tuple)):
         return [to_json(value) for value in config]
+    if callable(config):  # a weighting of one's own
+        return getattr(config, "__qualname__", repr(config))
     return config

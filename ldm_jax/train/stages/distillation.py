@@ -20,6 +20,7 @@ from ldm_jax.data.features import AudioMAEInput, Feature, TextTokenizers
 from ldm_jax.diffusion import bands, schedules
 from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.diffusion.schedules import Schedule
+from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.distill.grid import Network
 from ldm_jax.distill.guided import double
 from ldm_jax.models.layers import upcast
@@ -39,7 +40,7 @@ class DistillationStage(LatentDiffusionStage):
     """A student of a latent diffusion model. Fields of the kind "" are what the teacher's checkpoint says.
 
     Attributes:
-        prediction: what the student predicts: "eps", "x0" or "v"; "" is what its teacher does.
+        prediction: what the student predicts: "eps", "x0" or "v"; "" is what the weights do that it starts from.
         schedule: of the noise, as of `LatentDiffusionStage`; "" is the teacher's.
         drop_probability: 0: a student has no unconditional branch.
         guidance: (least, most) scale w that is drawn for each clip; (1, 1) is without guidance. () is the range of a
@@ -59,7 +60,7 @@ class DistillationStage(LatentDiffusionStage):
     prediction: str = ""
     schedule: str = ""
     drop_probability: float = 0.0
-    weighting: str = "bsa"
+    weighting: str | Weighting = "bsa"
     guidance: tuple[float, ...] = ()
     guidance_input: bool = True
     guidance_scale: float = 3.5
@@ -92,14 +93,24 @@ class DistillationStage(LatentDiffusionStage):
         """The teacher is some checkpoint's UNet."""
         return {"teacher": "unet"} if "teacher" in self.frozen() else {}
 
+    def given(self) -> tuple[str, ...]:
+        """The student, which starts from its teacher's weights, or from what another student has come to."""
+        return ("unet",)
+
     def informed(self, origins: Mapping[str, Checkpoint]) -> Stage:
-        """With prediction, schedule and guidance of the teacher's checkpoint."""
-        origin = origins.get("teacher") or origins.get("unet")
+        """With prediction, schedule and guidance of the teacher's checkpoint, and the student's own prediction."""
+        own = origins.get("unet")
+        origin = origins.get("teacher") or own
         if origin is None:  # a plan, without weights
             return self._informed_by(checks.SCHEDULER, None)
-        return self._informed_by(origin.scheduler, origin.distilled)
+        made = self._informed_by(origin.scheduler, origin.distilled)
+        if own is None or own is origin or self.prediction:
+            return made
+        return dataclasses.replace(made, prediction=checks.read_scheduler(own.scheduler)[0])
 
-    def _informed_by(self, scheduler: Mapping[str, Any], distilled: Distilled | None) -> Stage:
+    def _informed_by(
+        self, scheduler: Mapping[str, Any], distilled: Distilled | None
+    ) -> "DistillationStage":
         prediction, schedule, zero = checks.read_scheduler(scheduler)
         theirs = self.teacher_prediction or prediction
         asked = self.schedule or schedule
@@ -179,11 +190,19 @@ class DistillationStage(LatentDiffusionStage):
             or (self.teacher_imitates,) * 2 * bool(self.teacher_imitates),
         )
         self._check_teacher(networks)
+        guided = self.frozen_teacher() and not (self.teacher_guidance or self.teacher_imitates)
+        if guided and tuple(self.guidance) != (1, 1) and not (self.contexts or self.film):
+            raise ValueError(
+                f"guidance is {tuple(self.guidance)}, but a teacher without conditions has no two branches: set it to "
+                "(1, 1)"
+            )
         if self.speech and (self.encoded or "text" in self.contexts):
             raise ValueError(
                 "speech needs sound and contexts ('loa',): text acts through LOA alone"
             )
         if {"gpt2", "translator"} <= set(networks):
+            if not self.captions:
+                raise ValueError("the translator reads captions: captions must be True")
             if len(self.time_pools) != 1:
                 raise ValueError(f"GPT-2 makes LOA of one pooling, not of {self.time_pools}")
             grid = conditions.grid_of(networks, self.loa_grid)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import STAGES, Feature, TextTokenizers
 from ldm_jax.diffusion.objective import Objective, configured
+from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.models.loa import GRID
 from ldm_jax.train import checks, conditions
 from ldm_jax.train.losses.diffusion import (
@@ -56,7 +57,8 @@ class LatentDiffusionStage(Stage):
         schedule: of the noise, see `diffusion.schedules`. This and the two names below take options as in
             "min_snr:gamma=3".
         zero_terminal_snr: whether the schedule is rescaled to end in pure noise.
-        weighting: of x0's squared error, see `diffusion.weightings`; "snr" is the plain loss of eps.
+        weighting: of x0's squared error, see `diffusion.weightings`; "snr" is the plain loss of eps. In a config's file
+            it can be any function of log SNR.
         density: of the timesteps, see `diffusion.densities`.
         stratified: whether a batch's timesteps are spread evenly.
     """
@@ -76,7 +78,7 @@ class LatentDiffusionStage(Stage):
     prediction: str = "eps"
     schedule: str = "scaled_linear"
     zero_terminal_snr: bool = False
-    weighting: str = "snr"
+    weighting: str | Weighting = "snr"
     density: str = "uniform"
     stratified: bool = False
 
