@@ -101,7 +101,15 @@ class ConsistencyStage(DistillationStage):
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:
-        """As of `DistillationStage`, and the true sound where CLAP is to compare with it."""
+        """As of `DistillationStage`, and the true sound where CLAP is to compare with it.
+
+        Raises:
+            ValueError: the losses on sound are for another rate.
+        """
+        if decoded(self.audio) and self.audio.sample_rate != mel.sample_rate:
+            raise ValueError(
+                f"audio.sample_rate is {self.audio.sample_rate}, but that of the clips is {mel.sample_rate}"
+            )
         made = DistillationStage.features(self, text, mel, seconds)
         if not self.audio.clap_audio:
             return made
@@ -118,6 +126,7 @@ class ConsistencyStage(DistillationStage):
             solver=self.solver,
         )
         distance(self.distance)
+        dataclasses.replace(self.audio)  # flags may have changed it
         checks.choice("features_of", self.features_of, ("", *PARTS))
         if not 0 <= self.target_decay <= 1:
             raise ValueError(f"target_decay is {self.target_decay}; it must be from 0 to 1")
@@ -126,9 +135,11 @@ class ConsistencyStage(DistillationStage):
             raise ValueError(
                 f"latent_scale is {self.latent_scale}, but the VAE that decodes has {vae.scaling_factor}; leave it at 0"
             )
-        if self.features_of and decoded(self.audio):
+        alone = {"features_of": self.features_of != "", "distance": self.distance != "squared"}
+        if decoded(self.audio) and any(alone.values()):
+            field = next(name for name, asked in alone.items() if asked)
             raise ValueError(
-                "features_of compares latents alone: set it to '', or audio to its default"
+                f"{field} is of latents alone: leave it at its default, or audio at its own"
             )
         DistillationStage.check(self, networks)
 

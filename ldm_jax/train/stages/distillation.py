@@ -20,7 +20,6 @@ from ldm_jax.data.features import AudioMAEInput, Feature, TextTokenizers
 from ldm_jax.diffusion import bands, schedules
 from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.diffusion.schedules import Schedule
-from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.distill.grid import Network
 from ldm_jax.distill.guided import double
 from ldm_jax.models.layers import upcast
@@ -60,7 +59,7 @@ class DistillationStage(LatentDiffusionStage):
     prediction: str = ""
     schedule: str = ""
     drop_probability: float = 0.0
-    weighting: str | Weighting = "bsa"
+    weighting: str = "bsa"
     guidance: tuple[float, ...] = ()
     guidance_input: bool = True
     guidance_scale: float = 3.5

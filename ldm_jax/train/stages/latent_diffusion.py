@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int, Key
 from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import STAGES, Feature, TextTokenizers
 from ldm_jax.diffusion.objective import Objective, configured
-from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.models.loa import GRID
 from ldm_jax.train import checks, conditions
 from ldm_jax.train.losses.diffusion import (
@@ -78,7 +77,7 @@ class LatentDiffusionStage(Stage):
     prediction: str = "eps"
     schedule: str = "scaled_linear"
     zero_terminal_snr: bool = False
-    weighting: str | Weighting = "snr"
+    weighting: str = "snr"
     density: str = "uniform"
     stratified: bool = False
 

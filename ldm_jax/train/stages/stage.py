@@ -98,6 +98,10 @@ class Stage:
         """Names of the networks that it needs as they are."""
         return ()
 
+    def given(self) -> tuple[str, ...]:
+        """Those of the trained networks that need weights to begin with; the others may start from scratch."""
+        return ()
+
     def kept_as(self) -> dict[str, str]:
         """Under which name checkpoints have a network, where it is not its own: {"teacher": "unet"}.
 
