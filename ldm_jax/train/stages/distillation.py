@@ -52,6 +52,7 @@ class DistillationStage(LatentDiffusionStage):
         stratified: whether the levels of a batch are spread evenly.
         teacher_prediction: what the teacher predicts, where its checkpoint does not say.
         teacher_guidance: (least, most) scale that the teacher takes as an input; found in its checkpoint.
+        loa_tokens: how many LOA tokens GPT-2 makes; 0 is what the teacher's checkpoint says.
         teacher_imitates: the one scale that a teacher which is a student itself imitates, without such an input; found
             in its checkpoint, 0 is none.
     """
@@ -68,6 +69,7 @@ class DistillationStage(LatentDiffusionStage):
     teacher_prediction: str = ""
     teacher_guidance: tuple[float, ...] = ()
     teacher_imitates: float = 0.0
+    loa_tokens: int = 0
 
     def frozen_teacher(self) -> bool:
         """Whether the teacher is one of the networks that are used as they are, and not what the student once was."""
@@ -103,6 +105,7 @@ class DistillationStage(LatentDiffusionStage):
         if origin is None:  # a plan, without weights
             return self._informed_by(checks.SCHEDULER, None)
         made = self._informed_by(origin.scheduler, origin.distilled)
+        made = dataclasses.replace(made, loa_tokens=self.loa_tokens or origin.loa_tokens)
         if own is None or own is origin or self.prediction:
             return made
         return dataclasses.replace(made, prediction=checks.read_scheduler(own.scheduler)[0])
@@ -155,6 +158,8 @@ class DistillationStage(LatentDiffusionStage):
     def sampled(self, networks: Networks, *, round: int = -1) -> dict[str, Any]:
         """As of `LatentDiffusionStage`, with `distilled`."""
         told = LatentDiffusionStage.sampled(self, networks)
+        if "loa" in self.contexts:
+            told["loa_tokens"] = self._tokens(networks)
         return {**told, "distilled": self.distilled(round=round)}
 
     def features(
@@ -204,8 +209,12 @@ class DistillationStage(LatentDiffusionStage):
                 raise ValueError("the translator reads captions: captions must be True")
             if len(self.time_pools) != 1:
                 raise ValueError(f"GPT-2 makes LOA of one pooling, not of {self.time_pools}")
-            grid = conditions.grid_of(networks, self.loa_grid)
-            checks.translator(networks, tokens=conditions.loa_tokens(self.time_pools[0], grid))
+            if self.loa_tokens not in (0, self._tokens(networks)):
+                raise ValueError(
+                    f"the teacher was told {self.loa_tokens} LOA tokens, and time_pools {self.time_pools} leave "
+                    f"{self._tokens(networks)}"
+                )
+            checks.translator(networks, tokens=self._tokens(networks))
 
     def _check_teacher(self, networks: Networks) -> None:
         theirs, own = networks.get("teacher"), networks["unet"]
@@ -286,9 +295,11 @@ class DistillationStage(LatentDiffusionStage):
         return jnp.zeros((len(given.draws["scale"]), self._tokens(networks), gpt2.n_embd))
 
     def _tokens(self, networks: Networks) -> int:
-        return conditions.loa_tokens(
-            self.time_pools[0], conditions.grid_of(networks, self.loa_grid)
-        )
+        """How many LOA tokens there are."""
+        if self.ground_truth == 0 and self.loa_tokens:
+            return self.loa_tokens
+        grid = conditions.grid_of(networks, self.loa_grid)
+        return conditions.loa_tokens(self.time_pools[0], grid)
 
     def guided(
         self, networks: Networks, params: AllParams, given: Given, told: Conditions
