@@ -60,15 +60,29 @@ def write_audio(path: pathlib.Path, audio: Float[np.ndarray, " samples"], sample
 
 
 def write_spectrogram(
-    path: pathlib.Path, mel: Float[np.ndarray, "time mel"], *, seconds: float, title: str
+    path: pathlib.Path,
+    mel: Float[np.ndarray, "time mel"],
+    *,
+    seconds: float,
+    title: str,
+    loudest: float | None = None,
 ) -> None:
-    """Writes a PNG of a natural-log mel spectrogram, time rightwards and frequency upwards."""
+    """Writes a PNG of a natural-log mel spectrogram, time rightwards and frequency upwards.
+
+    Args:
+        path: of the PNG.
+        mel: to draw.
+        seconds: that it lasts.
+        title: above it.
+        loudest: the value of the brightest colour, 80 dB above the darkest; None is the largest of `mel`. Pictures
+            that are to be compared need the same.
+    """
     from matplotlib.figure import Figure  # slow to import, seldom wanted
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     decibels = mel.T * (20 / np.log(10))
-    top = float(decibels.max())
+    top = float(mel.max() if loudest is None else loudest) * (20 / np.log(10))
     image = axes.imshow(
         decibels,
         origin="lower",

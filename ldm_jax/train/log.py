@@ -81,7 +81,10 @@ class Log:
             self._bar.write(message, file=sys.stderr)
 
     def show(self, step: int, preview: Preview) -> None:
-        """A preview's sounds and pictures to `previews/STEP/`, its figures to the log."""
+        """A preview's sounds and pictures to `previews/STEP/`, its figures to the log.
+
+        All pictures have one scale of colours, so that an original and what was made of it can be compared.
+        """
         if not self._writes:
             return
         folder = self._folder / "previews" / f"{step:08}"
@@ -90,9 +93,15 @@ class Log:
             write_audio(folder / f"{name}.wav", wave, rate)
             if self._events is not None:
                 self._events.add_audio(name, wave[:, None], step, rate)
+        loudest = max((float(image.max()) for image in preview.images.values()), default=None)
         for name, image in preview.images.items():
-            seconds = len(image) * preview.seconds_per_frame
-            write_spectrogram(folder / f"{name}.png", image, seconds=seconds, title=name)
+            write_spectrogram(
+                folder / f"{name}.png",
+                image,
+                seconds=len(image) * preview.seconds_per_frame,
+                title=name,
+                loudest=loudest,
+            )
         if preview.figures:
             self.write(step, {f"preview/{name}": x for name, x in preview.figures.items()})
 
