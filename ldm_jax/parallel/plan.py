@@ -156,16 +156,18 @@ def to_json(one: Plan) -> dict[str, Any]:
 
 def _alone(config: Training, folder: pathlib.Path) -> Training:
     """The config without files: what it leaves to a checkpoint is the published architecture; tokenisers are small."""
-    architectures = {
-        name: describe(module)
-        for name, module in {**published(), "audiomae": AudioMAE(decoder=None)}.items()
-        if name in (*config.stage.trained(), *config.stage.frozen())
-    }
+    known = {**published(), "audiomae": AudioMAE(decoder=None)}
+    asked = config.networks.to_dict()
+    architectures = {}
+    for name in (*config.stage.trained(), *config.stage.frozen()):
+        there = config.stage.kept_as().get(name, name)  # a teacher is made as its student
+        if there in asked or there in known:
+            architectures[name] = asked[there] if there in asked else describe(known[there])
     for name, write in TOKENIZERS.items():
         write(folder / name)
     return dataclasses.replace(
         config,
-        networks=ConfigDict({**architectures, **config.networks.to_dict()}),
+        networks=ConfigDict({**architectures, **asked}),
         checkpoint="",
         weights=ConfigDict(),
         data=dataclasses.replace(config.data, tokenizers=str(folder), encoded=False),

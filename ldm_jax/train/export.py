@@ -117,12 +117,17 @@ def assemble(
         params |= _with_lora(saved, networks, params, folder)
     around = next((system for system in systems if system.source), systems[0])
     presets = [run.system.preset for run in reversed(runs) if "unet" in run.system.networks]
+    # How a UNet is sampled is known to the run that trained it.
+    sampled = next((run.system for run in reversed(runs) if "unet" in run.params), around)
     whole = dataclasses.replace(
         plain(around),
         networks={name: module for name, module in networks.items() if name in params},
         params=params,
         tokenizers=tokenizers,
         preset=presets[0] if presets else around.preset,
+        scheduler=sampled.scheduler,
+        loa_tokens=sampled.loa_tokens,
+        distilled=sampled.distilled,
     )
     return with_latent_scale(whole, constants)
 

@@ -104,6 +104,9 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
     looking = looks.Looking(made, run.held, run.frozen, run.log)
     preemption = Preemption()
     number = start
+    if 0 < start < config.steps and _due(start, made.round_steps):
+        # It may have been killed after the round's last checkpoint, and before the export.
+        _export(run, looking.params(state), state.constants, after=start)
     try:
         for number, (batch, waited) in enumerate(_batches(run, start), start=start + 1):
             with _profiled(run, number):

@@ -11,8 +11,10 @@ from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.load import load
 from ldm_jax.convert.rules import Params
+from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.parallel.mesh import data_mesh
 from ldm_jax.pipeline.audioldm2 import AudioLDM2
+from ldm_jax.students import SAMPLERS
 from ldm_jax.train.config import Prompts
 from ldm_jax.train.export import missing, plain, with_latent_scale
 from ldm_jax.train.previews import Preview
@@ -88,16 +90,22 @@ def sample(
             list(prompts.texts),
             transcript=list(prompts.transcripts) or None,
             seconds=seconds,
-            steps=prompts.steps,
-            guidance_scale=prompts.guidance_scale,
-            sampler=prompts.sampler,
             seed=prompts.seed,
+            **asked(prompts, trained.distilled),
         )
     names = [f"{i}-{_slug(text)}" for i, text in enumerate(prompts.texts)]
     return Preview(
         waves={n: (wave, clips.sample_rate) for n, wave in zip(names, clips.audio, strict=True)},
         images=dict(zip(names, clips.mel, strict=True)),
     )
+
+
+def asked(prompts: Prompts, distilled: Distilled | None) -> dict[str, Any]:
+    """How `prompts` are sampled; where a student has its own steps, sampler or scale, these hold."""
+    chosen = {"steps": prompts.steps, "sampler": prompts.sampler}
+    if distilled is None:
+        return {**chosen, "guidance_scale": prompts.guidance_scale}
+    return {} if distilled.method in SAMPLERS else chosen
 
 
 def _slug(text: str) -> str:

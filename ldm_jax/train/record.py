@@ -106,17 +106,18 @@ def check(run: pathlib.Path, about: dict[str, Any]) -> list[str]:
     """Whether the run in a folder can go on as `about`; sentences on what it will do differently from now on.
 
     Raises:
-        ValueError: the folder holds a run of another stage or of other networks.
+        ValueError: the folder holds a run of another stage, of other networks or of other rounds.
     """
     if not (run / "run.json").exists():
         return []
-    before, now = read(run)["config"], about["config"]
+    earlier = read(run)
+    before, now = earlier["config"], about["config"]
     kind = before["stage"].get("class")
     if kind != now["stage"]["class"]:
         raise ValueError(
             f"{run} holds a run of {kind}, and this is {now['stage']['class']}; choose another folder"
         )
-    if (then := read(run)["trained"]) != about["trained"]:
+    if (then := earlier["trained"]) != about["trained"]:
         raise ValueError(
             f"{run} holds a run that trains {', '.join(then)}, and this one trains {', '.join(about['trained'])}; "
             "choose another folder"
@@ -129,11 +130,23 @@ def check(run: pathlib.Path, about: dict[str, Any]) -> list[str]:
                 f"{run} holds a run whose {name} has {field} = {then.get(field)}, and this one has "
                 f"{network[field]}; choose another folder"
             )
+    if (then := _rounds(earlier)) != (new := _rounds(about)):
+        raise ValueError(
+            f"{run} holds a run of {then[0]} steps in {len(then[1])} rounds, and this is one of {new[0]} in "
+            f"{len(new[1])}{' that are others' if then[0] == new[0] else ''}: its rounds would begin at other steps, "
+            "or end with other students; choose another folder"
+        )
     return [
         f"goes on with {path} = {new}, which was {old}"
         for path, old, new in _differences(before, now)
         if not path.startswith(("networks.", "every.", "tensorboard", "profile"))
     ]
+
+
+def _rounds(about: dict[str, Any]) -> tuple[int, list[Any]]:
+    """(steps, what each round makes) of a run of several rounds; (0, []) of another, which may change its steps."""
+    rounds = about.get("rounds") or []
+    return int(about["config"]["steps"]) if rounds else 0, rounds
 
 
 def _differences(one: Any, other: Any, path: str = "") -> list[tuple[str, Any, Any]]:

@@ -32,7 +32,7 @@ from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
 from ldm_jax.train.state import TrainState, initial
 from ldm_jax.train.step import Step, make_step
 from ldm_jax.train.trained import SYSTEM
-from ldm_jax.train.weights import Opened, open_networks
+from ldm_jax.train.weights import Opened, check_added, open_networks
 
 TEXTUAL = ("clap", "t5", "phoneme_encoder")  # networks that read text
 
@@ -228,8 +228,8 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         checkpoint=config.checkpoint,
         # Others are for previews and export.
         weights={name: source for name, source in weights.items() if name in names},
-        trained=(*stage.trained(), *stage.frozen()) if weightless else stage.trained(),
-        frozen=stage.frozen(),
+        trained=names if weightless else [x for x in stage.trained() if x not in stage.given()],
+        frozen=(*stage.given(), *stage.frozen()),
         kept_as=stage.kept_as(),
     )
     stage = stage.informed(opened.origins)
@@ -255,7 +255,9 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         hop=MELS[config.data.sample_rate].hop,
         **stage.sampled(networks),
     )
-    made = Setup(
+    representation = _representation(config)
+    check_added(opened, stage.trained(), representation.split)
+    return Setup(
         config=config,
         opened=opened,
         networks=networks,
@@ -265,7 +267,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
             config.data.seconds,
         ),
         mesh=mesh,
-        representation=_representation(config),
+        representation=representation,
         transformations={
             player.name: optimizer.transformation(
                 config.optimizer, total_steps=config.steps // stage.rounds()
@@ -273,7 +275,6 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
             for player in stage.players(networks)
         },
     )
-    return made
 
 
 def _representation(config: Training) -> Representation:

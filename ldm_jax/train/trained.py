@@ -19,7 +19,7 @@ from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import Params
 from ldm_jax.train import lora, record
 from ldm_jax.train.checkpoints import checksums
-from ldm_jax.train.representation import Tree, flat, nested
+from ldm_jax.train.representation import Tree, flat, merged, nested
 from ldm_jax.train.weight_norm import weight_normed
 from ldm_jax.train.weights import SCRATCH, open_networks, scratch
 
@@ -125,18 +125,22 @@ def plain_kernels(trained: Tree) -> Tree:
 
 
 def _used(name: str, trained: Tree, system: Checkpoint, settings: lora.LoRA, seed: int) -> Params:
-    base = system.params.get(name)
-    if base is None and _is_whole(system.networks[name], trained):
+    base, module = system.params.get(name), system.networks[name]
+    if base is None and _is_whole(module, trained):
         base = {}
     if base is None:
-        base = _untrained(name, system.networks[name], trained, seed)
+        base = _drawn(name, module, flat(plain_kernels(trained)), seed)
+    elif base:  # to which an input may have been added
+        base = merged(base, _drawn(name, module, flat(base), seed))
     scale = settings.scale() if settings.rank else 0.0
     return jax.tree.map(np.asarray, rejoined(base, trained, scale=scale))
 
 
-def _untrained(name: str, module: nn.Module, trained: Tree, seed: int) -> Tree:
-    """What a run from scratch drew and never moved, drawn again; nothing else is computed."""
-    wanted = flat(abstract_params(module)).keys() - flat(plain_kernels(trained)).keys()
+def _drawn(name: str, module: nn.Module, there: Mapping[str, Any], seed: int) -> Tree:
+    """What a run drew at the beginning at other paths than those of `there`, again; nothing else is computed."""
+    wanted = flat(abstract_params(module)).keys() - there.keys()
+    if not wanted:
+        return {}
 
     @jax.jit
     def draw() -> Tree:

@@ -20,7 +20,7 @@ import jax
 
 from ldm_jax import config
 from ldm_jax.convert import native, single
-from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, init_params
+from ldm_jax.convert.checkpoint import SCHEDULER, Checkpoint, abstract_params, init_params
 from ldm_jax.convert.files import open_tensors
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
@@ -29,6 +29,7 @@ from ldm_jax.convert.rules import Params
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
+from ldm_jax.train.representation import Split, flat, nested
 
 # Fields that may differ between what is asked for and what a file says, on the same weights. What is asked for holds:
 # how wide the UNet's attention heads are read (`ldm_jax.config.Preset.head_dim`), and what only training does. The
@@ -118,6 +119,29 @@ def open_networks(
     )
 
 
+def check_added(opened: Opened, trained: Sequence[str], split: Split) -> None:
+    """Raises ValueError where parameters that given weights lack would stay as they are drawn, trained by nobody.
+
+    That is a guidance scale's embedding, which starts at zero: the student would never be told.
+
+    Args:
+        opened: what was given.
+        trained: the networks that are trained.
+        split: of the run's representation.
+    """
+    for name in trained:
+        paths = flat(abstract_params(opened.networks[name]))
+        added = paths.keys() - flat(opened.params.get(name) or paths).keys()
+        if not added:
+            continue
+        moved, _ = jax.eval_shape(split, {name: nested(paths)}, jax.random.key(0))
+        if held := sorted(added - flat(moved[name]).keys()):
+            raise ValueError(
+                f"the {name} is given an input that its weights do not know, but {held[0]} is not trained: add "
+                f"{held[0].split('/')[0]!r} to trainable"
+            )
+
+
 def scratch(module: nn.Module, *, name: str, seed: int) -> Params:
     """New parameters that depend on the network, its name and the run's seed alone."""
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
@@ -188,7 +212,7 @@ def _read(source: str, name: str, read: dict[str, Checkpoint]) -> Checkpoint:
 def _from_scratch(name: str, asked: Mapping[str, nn.Module], *, may: bool) -> nn.Module:
     if not may:
         raise CheckpointError(
-            f"this stage uses {name} as it is, and none is given: set weights.{name} to a run, a checkpoint or a "
+            f"this stage needs weights of {name}, and none are given: set weights.{name} to a run, a checkpoint or a "
             "file, or checkpoint to one that has it"
         )
     if name not in asked:
