@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ldm_jax import students
 from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
 from ldm_jax.config import PRESETS, Generation, preset
 from ldm_jax.diffusion.samplers import SAMPLERS
@@ -32,8 +33,9 @@ SHARED = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `sample.py`; defaults are those of `Generation`."""
+    """The options of `sample.py`; defaults are those of `Generation`, or what a checkpoint was distilled for."""
     default = Generation()
+    samplers = sorted({*SAMPLERS, *(name for own in students.SAMPLERS.values() for name in own)})
     add = parser.add_argument
     add("prompt", nargs="?", help="what is to be heard")
     add(
@@ -43,14 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
         help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip
     add("--seconds", type=float, default=default.seconds, help="length (default: %(default)s)")
-    add("--steps", type=int, default=default.steps, help="sampling steps (default: %(default)s)")
-    add("--guidance-scale", type=float, default=default.guidance_scale,
-        help="weight of the prompt; 1 switches guidance off (default: %(default)s)")  # fmt: skip
+    add("--steps", type=int,
+        help=f"sampling steps (default: those of a distilled checkpoint, else {default.steps})")  # fmt: skip
+    add("--guidance-scale", type=float,
+        help="weight of the prompt; 1 switches guidance off "
+        f"(default: that of a distilled checkpoint, else {default.guidance_scale})")  # fmt: skip
     add("--negative-prompt", default="", help="what is not to be heard")
     add("--candidates", type=int, default=default.candidates,
         help="clips drawn a prompt, the best by CLAP is kept (default: %(default)s)")  # fmt: skip
     add("--transcript", help="words to be spoken, for text-to-speech checkpoints")
-    add("--sampler", choices=sorted(SAMPLERS), default=default.sampler, help="default: %(default)s")
+    add("--sampler", choices=samplers,
+        help=f"default: that of a distilled checkpoint, else {default.sampler}")  # fmt: skip
     add("--eta", type=float, help="noise of DDIM, 0 to 1 (default: the preset's)")
     add(
         "--spacing",
@@ -146,7 +151,8 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
     """The clips that are still to be made, and how many are there already.
 
     Raises:
-        ValueError: options that contradict each other or are out of range, a bad prompt file.
+        ValueError: options that contradict each other, are out of range or not what the checkpoint was distilled for,
+            a bad prompt file, no checkpoint.
         OSError: a prompt file that cannot be read, an output that cannot be written.
     """
     if (arguments.prompt is None) == (arguments.prompts is None):
@@ -157,9 +163,8 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
         )
     if not 1 <= arguments.batch_size <= 1024:
         raise ValueError(f"--batch-size must be from 1 to 1024, not {arguments.batch_size}")
-    Generation(
-        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)}
-    )
+    given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)}
+    Generation(**{name: value for name, value in given.items() if value is not None})
     if arguments.prompts is None:
         if not arguments.prompt.strip():
             raise ValueError("the prompt is empty")
@@ -168,7 +173,12 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
         requests = read_prompts(arguments.prompts)
     paths = _paths(arguments.output, requests, several=arguments.prompts is not None)
     _check_writable(paths[0].parent)
-    shared = {name: getattr(arguments, name) for name in SHARED}
+    from ldm_jax.convert.load import read_distilled  # imports the networks
+
+    distilled = read_distilled(arguments.checkpoint)
+    asked = students.settings(distilled, **given)
+    used = vars(arguments) | dataclasses.asdict(asked)
+    shared = {name: used[name] for name in SHARED}
     shared["preset"] = shared["preset"] or preset("official").name
     jobs = [
         Job(
@@ -186,6 +196,7 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
     ]
     for job in jobs:
         Generation(seed=job.settings["seed"])
+    students.check_negatives(distilled, asked, [job.settings["negative_prompt"] for job in jobs])
     waiting = jobs if arguments.overwrite else [job for job in jobs if not job.finished]
     return waiting, len(jobs) - len(waiting)
 

@@ -62,6 +62,8 @@ def preset(name: str) -> Preset:
 class Generation:
     """How clips are to be drawn; see `AudioLDM2.generate`. Checked when it is made.
 
+    Defaults are those of checkpoints that are not distilled; `students.settings` knows the others'.
+
     Raises:
         ValueError: a value out of range, in one sentence.
     """

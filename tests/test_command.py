@@ -1,5 +1,6 @@
 """`sample.py` as a user runs it, in processes of its own."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from ldm_jax.command import add_arguments, plan_jobs
 from ldm_jax.convert import random_checkpoint
+from tests.tiny_students import CONSISTENCY, PROGRESSIVE, write
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -120,3 +123,85 @@ def test_bad_input_is_one_sentence_status_2_and_no_file(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def planned(*arguments):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return plan_jobs(parser.parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(scope="module")
+def students(checkpoint, tmp_path_factory):
+    """Folders of distilled checkpoints; only their `model.json` is read here."""
+    folder = tmp_path_factory.mktemp("students")
+    for distilled in (CONSISTENCY, PROGRESSIVE):
+        write(checkpoint, distilled, into=folder / distilled.method)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "used"),
+    [
+        ("tiny", (), (200, 3.5, "ddim")),
+        ("tiny", ("--steps", 7, "--guidance-scale", 0), (7, 0.0, "ddim")),
+        ("consistency", (), (1, 4.0, "consistency")),
+        ("consistency", ("--steps", 4, "--guidance-scale", 2), (4, 2.0, "consistency")),
+        ("progressive", (), (3, 2.5, "progressive")),
+        (
+            "progressive",
+            ("--sampler", "progressive-stochastic"),
+            (6, 2.5, "progressive-stochastic"),
+        ),
+    ],
+)
+def test_records_keep_what_was_used(checkpoint, students, tmp_path, name, options, used):
+    """So an option that is left out and its value are one clip."""
+    source = checkpoint if name == "tiny" else students / name
+    common = ("rain", "--checkpoint", source, "-o", tmp_path / "x.wav")
+    ((job,), finished) = planned(*common, *options)
+    assert finished == 0
+    assert tuple(job.settings[key] for key in ("steps", "guidance_scale", "sampler")) == used
+    job.audio.touch()
+    job.record.write_text(json.dumps({"settings": job.settings}))
+    assert planned(*common, *options) == ([], 1)
+    steps, scale, sampler = used
+    spelt = ("--steps", steps, "--guidance-scale", scale, "--sampler", sampler)
+    assert planned(*common, *spelt) == ([], 1)
+    other = ("--guidance-scale", 5) if name == "tiny" else ("--guidance-scale", 1.5)
+    assert len(planned(*common, *options, *other)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("tiny", ("--sampler", "consistency"), "this one is not distilled"),
+        ("progressive", ("--steps", 25), "distilled to 3 steps"),
+        ("progressive", ("--karras",), "has no karras"),
+        ("consistency", ("--steps", 18), "allow 1 to 17 steps, not 18"),
+        ("consistency", ("--guidance-scale", 6.5), "guidance_scale from 0 to 6, not 6.5"),
+        ("consistency", ("--negative-prompt", "music"), "which this distilled checkpoint lacks"),
+        ("consistency", ("--sampler", "ddim"), "takes sampler 'consistency', not 'ddim'"),
+    ],
+)
+def test_what_a_student_does_not_take_is_said_before_its_weights_are_read(
+    checkpoint, students, tmp_path, name, options, message
+):
+    source = checkpoint if name == "tiny" else students / name
+    with pytest.raises(ValueError, match=message):
+        planned("rain", "--checkpoint", source, "-o", tmp_path / "x.wav", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_student_is_sampled_like_any_other(students, environment, tmp_path):
+    arguments = ("a dog", "--checkpoint", students / "consistency", "--seconds", "0.3")
+    done = sample(environment, *arguments, "--steps", "2", "-o", tmp_path / "a.wav")
+    assert done.returncode == 0, done.stderr
+    assert "distilled to 1 step; it is sampled in 2" in done.stderr
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert (record["settings"]["steps"], record["settings"]["sampler"]) == (2, "consistency")
+    assert record["model"]["distilled"]["method"] == "consistency"
+    refused = sample(environment, *arguments, "--steps", "99", "-o", tmp_path / "b.wav")
+    assert refused.returncode == 2
+    assert "allow 1 to 17 steps, not 99" in refused.stderr
+    assert not (tmp_path / "b.wav").exists()

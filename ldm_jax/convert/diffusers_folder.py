@@ -175,9 +175,13 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
     """Writes the layout that `AudioLDM2Pipeline.from_pretrained` reads, whole or not at all.
 
     Raises:
-        ConversionError: a system that diffusers' pipeline cannot be, one without a translator, say.
+        ConversionError: a system that diffusers' pipeline cannot be, one without a translator, say, or a distilled one.
         CheckpointError: `folder` is there already and `overwrite` is off.
     """
+    if checkpoint.distilled is not None:
+        raise ConversionError(
+            "the diffusers layout has no place for how a distilled model is to be sampled; keep it in a folder of ours"
+        )
     if missing := [n for n in ("clap", "gpt2", "translator") if n not in checkpoint.networks]:
         raise ConversionError(
             f"the diffusers layout needs {', '.join(missing)}, which this checkpoint lacks"

@@ -6,6 +6,7 @@ from ldm_jax.convert import diffusers_folder, native, official
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
+from ldm_jax.diffusion.distilled import Distilled
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 
@@ -35,3 +36,15 @@ def load(path_or_id: str | pathlib.Path, *, revision: str | None = None) -> Chec
         f"{path} is not a checkpoint: it holds neither model.json (ldm_jax), nor model_index.json (diffusers), "
         "nor a single .pth file (official)"
     )
+
+
+def read_distilled(
+    path_or_id: str | pathlib.Path, *, revision: str | None = None
+) -> Distilled | None:
+    """How a checkpoint has to be sampled; None for one that is not distilled. No weights are read or downloaded.
+
+    Raises:
+        CheckpointError: nothing there, or a broken `model.json`.
+    """
+    path = resolve(path_or_id, revision=revision, allow_patterns=["model.json"])
+    return native.read_distilled(path) if (path / "model.json").is_file() else None

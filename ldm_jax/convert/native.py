@@ -16,6 +16,7 @@ from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
 from ldm_jax.convert.files import open_tensors, save_tensors, staged, write_json
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
+from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
@@ -125,6 +126,9 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
                 "hop": checkpoint.hop,
                 "loa_tokens": checkpoint.loa_tokens,
                 "preset": checkpoint.preset,
+                "distilled": None
+                if checkpoint.distilled is None
+                else checkpoint.distilled.to_json(),
                 "made_from": checkpoint.source,
             },
         )
@@ -137,15 +141,10 @@ def load(folder: pathlib.Path) -> Checkpoint:
         CheckpointError: a file missing, broken, or of a newer format.
         ConversionError: parameters that do not fit their network.
     """
-    try:
-        content = json.loads((folder / "model.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'model.json'} cannot be read: {error}") from None
-    if content.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{folder} has format {content.get('format')}; this ldm_jax reads {FORMAT}"
-        )
+    content = _content(folder)
     networks = {name: build(description) for name, description in content["networks"].items()}
+    distilled = _distilled(content, folder)
+    check_guidance(networks, distilled, source=str(folder))
     return Checkpoint(
         networks=networks,
         params={
@@ -160,7 +159,54 @@ def load(folder: pathlib.Path) -> Checkpoint:
         loa_tokens=content["loa_tokens"],
         preset=content["preset"],
         source=str(folder),
+        distilled=distilled,
     )
+
+
+def read_distilled(folder: pathlib.Path) -> Distilled | None:
+    """How what lies in a folder of ours has to be sampled; None if it is not distilled. No weights are read.
+
+    Raises:
+        CheckpointError: a broken `model.json`, or one of a newer format.
+    """
+    return _distilled(_content(folder), folder)
+
+
+def check_guidance(
+    networks: Mapping[str, nn.Module], distilled: Distilled | None, *, source: str
+) -> None:
+    """Raises CheckpointError unless a UNet takes a guidance scale just where `distilled` has a range of them."""
+    unet = networks.get("unet")
+    if not isinstance(unet, UNet):
+        return
+    takes = unet.guidance_features is not None
+    if takes != bool(distilled is not None and distilled.guidance):
+        raise CheckpointError(
+            f"{source} does not fit together: its UNet takes {'a' if takes else 'no'} guidance scale as an input, and "
+            f"what is kept of its distillation names {'no' if takes else 'a'} range of scales"
+        )
+
+
+def _content(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'model.json'} cannot be read: {error}") from None
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder} has format {content.get('format')}; this ldm_jax reads {FORMAT}"
+        )
+    return content
+
+
+def _distilled(content: Mapping[str, Any], folder: pathlib.Path) -> Distilled | None:
+    """Folders from before there were students have nothing of this name."""
+    if (told := content.get("distilled")) is None:
+        return None
+    try:
+        return Distilled.from_json(told)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'model.json'} cannot be understood: {error}") from None
 
 
 def _read(path: pathlib.Path, module: nn.Module) -> Params:

@@ -1,6 +1,7 @@
 """What a distilled denoiser has to be asked, and how: it is kept with its weights."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,10 @@ class Distilled:
         guidance_scale: w in u + w (c - u) that is taken where none is asked for; without an input, the one that it
             imitates.
         pure_noise: whether its noisiest level had no signal at all in training.
+        halfway: whether a progressive student was trained halfway between its levels too, where Meng et al.'s
+            stochastic sampler (arXiv:2210.03142) asks it.
+        edm_sigmas: sigma / alpha at the timesteps of a consistency student, or () where it is the schedule's, linear
+            between whole timesteps.
 
     Raises:
         ValueError: an unknown method, or values that contradict each other.
@@ -33,6 +38,8 @@ class Distilled:
     guidance: tuple[float, ...] = ()
     guidance_scale: float = 1.0
     pure_noise: bool = False
+    halfway: bool = False
+    edm_sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -45,9 +52,19 @@ class Distilled:
             )
         if self.method == "progressive" and len(self.timesteps) != self.steps:
             raise ValueError(f"{self.steps} steps on a grid of {len(self.timesteps)}")
-        falling = all(a > b for a, b in zip(self.timesteps, self.timesteps[1:], strict=False))
-        if not falling or not all(map(math.isfinite, self.timesteps)):
-            raise ValueError("the timesteps of a student's grid fall from the noisiest on")
+        if self.method == "consistency" and self.steps > self.most_steps:
+            raise ValueError(
+                f"{len(self.timesteps)} levels do not make {self.steps} steps of a consistency student: it never goes "
+                "back to the cleanest"
+            )
+        if self.edm_sigmas and len(self.edm_sigmas) != len(self.timesteps):
+            raise ValueError(
+                f"{len(self.edm_sigmas)} edm_sigmas at {len(self.timesteps)} timesteps"
+            )
+        for levels in (self.timesteps, self.edm_sigmas):
+            falling = all(a > b for a, b in itertools.pairwise(levels))
+            if not falling or not all(map(math.isfinite, levels)):
+                raise ValueError("the levels of a student's grid fall from the noisiest on")
         if self.guidance and not (
             len(self.guidance) == 2
             and self.guidance[0] <= self.guidance_scale <= self.guidance[1] < math.inf
@@ -55,6 +72,11 @@ class Distilled:
             raise ValueError(
                 f"guidance is (least, most), with {self.guidance_scale:g} between them, not {self.guidance}"
             )
+
+    @property
+    def most_steps(self) -> int:
+        """The most calls that a consistency student's grid has levels for: all but the cleanest."""
+        return len(self.timesteps) - 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -72,7 +94,10 @@ class Distilled:
             raise ValueError(
                 f"a distilled model has no {unknown[0]}; was this saved by a newer ldm_jax?"
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        made: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**made)
 
 
 def _plain(value: Any) -> Any:

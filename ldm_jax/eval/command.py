@@ -101,15 +101,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
 def _add_drawing(group: argparse._ArgumentGroup) -> None:
     default, add = Generation(), group.add_argument
     add("--checkpoint", help="a folder, an official .pth file, or a Hub id")
-    add("--steps", type=int, nargs="+", default=[default.steps], help="default: %(default)s")
-    add("--sampler", nargs="+", default=[default.sampler], help="default: %(default)s")
-    add(
-        "--guidance-scale",
-        type=float,
-        nargs="+",
-        default=[default.guidance_scale],
-        help="default: %(default)s",
-    )
+    own = "default: that of a distilled checkpoint, else"
+    add("--steps", type=int, nargs="+", default=[None], help=f"{own} {default.steps}")
+    add("--sampler", nargs="+", default=[None], help=f"{own} {default.sampler}")
+    add("--guidance-scale", type=float, nargs="+", default=[None],
+        help=f"{own} {default.guidance_scale}")  # fmt: skip
     add(
         "--seconds",
         type=float,

@@ -5,14 +5,16 @@ import itertools
 import json
 import pathlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from ldm_jax import students
 from ldm_jax.command import SHARED, Job, request_of
 from ldm_jax.config import Generation, preset
+from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.eval.clips import Clip
 from ldm_jax.eval.processes import share
 
@@ -22,25 +24,33 @@ class Sweep:
     """All combinations of these settings; the others are those of `generation`.
 
     Attributes:
-        steps: of the sampler.
+        steps: of the sampler; None is the checkpoint's own, here and below.
         samplers: by name.
         guidance_scales: weights of the prompt.
         generation: everything else, and the seed that the clips' own are made from.
     """
 
-    steps: tuple[int, ...]
-    samplers: tuple[str, ...]
-    guidance_scales: tuple[float, ...]
+    steps: tuple[int | None, ...] = (None,)
+    samplers: tuple[str | None, ...] = (None,)
+    guidance_scales: tuple[float | None, ...] = (None,)
     generation: Generation = dataclasses.field(default_factory=Generation)
 
-    def __iter__(self) -> Iterator[Generation]:
-        """Settings, checked as `Generation` checks them."""
-        for sampler, scale, steps in itertools.product(
-            self.samplers, self.guidance_scales, self.steps
-        ):
-            yield dataclasses.replace(
-                self.generation, sampler=sampler, guidance_scale=scale, steps=steps
+    def settings(self, distilled: Distilled | None) -> list[Generation]:
+        """All of them, each once, for a checkpoint that has to be sampled as `distilled` says.
+
+        Raises:
+            ValueError: one that is out of range, or that the checkpoint does not take.
+        """
+        others = dataclasses.asdict(self.generation)
+        varied = itertools.product(self.samplers, self.guidance_scales, self.steps)
+        settled = (
+            students.settings(
+                distilled,
+                **(others | {"sampler": sampler, "guidance_scale": scale, "steps": steps}),
             )
+            for sampler, scale, steps in varied
+        )
+        return list(dict.fromkeys(settled))
 
 
 def title(generation: Generation) -> str:

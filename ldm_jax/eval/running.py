@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax
 
 from ldm_jax.config import Generation
+from ldm_jax.convert.load import read_distilled
 from ldm_jax.eval.backbones.backbone import Backbone
 from ldm_jax.eval.backbones.opening import OWN, open_backbone
 from ldm_jax.eval.cache import FeatureCache
@@ -120,7 +121,8 @@ def _of_checkpoint(arguments: argparse.Namespace, preset: Preset) -> list[Report
             seed=arguments.seed,
         ),
     )
-    settings = list(sweep)  # checked before the weights are read
+    # Refused before the weights are read, or at the latest before the first clip.
+    settings = sweep.settings(read_distilled(arguments.checkpoint))
     reference = side if arguments.inputs else None
     clips = [clip for clip in side.clips if clip.captions][: arguments.clips]
     if not clips:
@@ -132,6 +134,8 @@ def _of_checkpoint(arguments: argparse.Namespace, preset: Preset) -> list[Report
         dtype=arguments.dtype,
         devices=jax.local_devices(),
     )
+    for one in settings:
+        model.plan(one)
     source = {"checkpoint": arguments.checkpoint, "preset": arguments.generation_preset}
     reports = []
     for one in settings:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from ldm_jax import config
+from ldm_jax import config, students
 from ldm_jax.convert import diffusers_folder, native
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.files import content_hash
@@ -26,6 +26,7 @@ from ldm_jax.parallel import mesh as devices_mesh
 from ldm_jax.parallel.program import give_memory_back_after_compilation, settled
 from ldm_jax.pipeline import ranking, synthesis
 from ldm_jax.pipeline.networks import AllParams, Networks, with_dtype
+from ldm_jax.pipeline.noise import starting_noise
 from ldm_jax.pipeline.plans import make_plan
 from ldm_jax.pipeline.prompting import ENCODERS, condition
 from ldm_jax.pipeline.tokens import Branches, Tokenizers
@@ -64,6 +65,7 @@ class AudioLDM2:
             raise CheckpointError(
                 f"{checkpoint.source} cannot generate: it has no {', '.join(missing)}"
             )
+        native.check_guidance(checkpoint.networks, checkpoint.distilled, source=checkpoint.source)
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.preset = config.preset(preset or checkpoint.preset or "official")
         self.dtype = jnp.dtype(dtype or ("float32" if on_cpu else "bfloat16"))
@@ -141,11 +143,12 @@ class AudioLDM2:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What made a clip, for records: source and its hash, preset, compute type, devices."""
-        first = self.mesh.devices.flat[0]
+        """What made a clip, for records: source and its hash, how it was distilled, preset, compute type, devices."""
+        first, distilled = self.mesh.devices.flat[0], self.checkpoint.distilled
         return {
             "source": self.checkpoint.source,
             "checkpoint_hash": self._hash,
+            "distilled": None if distilled is None else distilled.to_json(),
             "preset": self.preset.name,
             "dtype": self.dtype.name,
             "devices": f"{self.mesh.size} x {first.device_kind}",
@@ -159,6 +162,11 @@ class AudioLDM2:
         time = max(1, -(-frames // factor))
         return time, self.networks.vocoder.mel_channels // factor, vae.latent_channels
 
+    def plan(self, asked: config.Generation) -> Plan:
+        """The sampler's run for settings from `students.settings`; see `pipeline.plans.make_plan`."""
+        checkpoint = self.checkpoint
+        return make_plan(asked, self.preset, checkpoint.scheduler, checkpoint.distilled)
+
     def generate(
         self,
         prompts: str | Sequence[str],
@@ -166,9 +174,9 @@ class AudioLDM2:
         negative_prompt: str | Sequence[str] = "",
         transcript: str | Sequence[str] | None = None,
         seconds: float = 10.24,
-        steps: int = 200,
-        guidance_scale: float = 3.5,
-        sampler: str = "ddim",
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        sampler: str | None = None,
         eta: float | None = None,
         spacing: str | None = None,
         karras: bool = False,
@@ -186,9 +194,11 @@ class AudioLDM2:
             negative_prompt: what is not; one for all or one a prompt.
             transcript: words to be spoken, for text-to-speech checkpoints; one for all or one a prompt.
             seconds: length of the clips.
-            steps: of the sampler.
-            guidance_scale: w in eps_u + w (eps_c - eps_u); 1 or less switches guidance off.
-            sampler: one of `ldm_jax.diffusion.samplers.SAMPLERS`.
+            steps: of the sampler; None is the checkpoint's own, 200 unless it is distilled.
+            guidance_scale: w in eps_u + w (eps_c - eps_u); 1 or less switches guidance off. None is the checkpoint's
+                own, 3.5 unless it is distilled.
+            sampler: one of `ldm_jax.diffusion.samplers.SAMPLERS`, or of a student's own (`ldm_jax.students.SAMPLERS`);
+                None is the checkpoint's own, "ddim" unless it is distilled.
             eta: noise of DDIM from 0 to 1; None is the preset's.
             spacing: of the timesteps, "leading", "trailing", "linspace" or "official"; None is the preset's.
             karras: whether noise levels are spaced as Karras et al. do, where the sampler can.
@@ -198,13 +208,15 @@ class AudioLDM2:
             progress: shows a bar over the sampler's calls.
 
         Raises:
-            ValueError: an empty prompt, a value out of range, shapes that do not fit, or a transcript for a model
-                without a phoneme encoder (or none for one with it).
+            ValueError: an empty prompt, a value out of range, shapes that do not fit, a transcript for a model
+                without a phoneme encoder (or none for one with it), or what a distilled checkpoint was not made for.
         """
+        distilled = self.checkpoint.distilled
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         count = len(prompts)
         seeds = _one_each("seed", seed, count)
-        asked = config.Generation(
+        asked = students.settings(
+            distilled,
             seconds=seconds,
             steps=steps,
             guidance_scale=guidance_scale,
@@ -218,40 +230,23 @@ class AudioLDM2:
         config.Generation(seed=min(seeds, default=0))
         if candidates > 1 and self.networks.clap is None:
             raise ValueError("candidates are ranked by CLAP, which this checkpoint does not have")
+        negatives = _one_each("negative_prompt", negative_prompt, count)
+        students.check_negatives(distilled, asked, negatives)
         branches = self.tokenizers.branches(
             prompts,
-            negatives=_one_each("negative_prompt", negative_prompt, count),
+            negatives=negatives,
             transcripts=None if transcript is None else _one_each("transcript", transcript, count),
             pad_negative=self.preset.unconditional_loa == "generated",
         )
-        for sentence in branches.cuts:
+        for sentence in (*students.remarks(distilled, asked), *branches.cuts):
             warnings.warn(sentence, stacklevel=2)
-        plan = make_plan(asked, self.preset, self.checkpoint.scheduler)
-        noise, keys = self._noise(seeds, candidates, latents, self.latent_shape(seconds))
+        plan = self.plan(asked)
+        shape = self.latent_shape(seconds)
+        noise, keys = starting_noise(
+            seeds, candidates=candidates, shape=shape, mesh=self.mesh, latents=latents
+        )
         final = self._sample(branches, plan, noise, keys, asked, progress)
         return self._finish(final, branches, asked, count)
-
-    def _noise(
-        self, seeds: Sequence[int], candidates: int, latents: Any, shape: tuple[int, ...]
-    ) -> tuple[Array, Array]:
-        """Initial latents of unit variance and the keys of later noise, padded to a multiple of the devices."""
-        count = len(seeds) * candidates
-        pad = -count % self.mesh.size
-        keys = jnp.stack([_clip_key(s, c) for s in seeds for c in range(candidates)])
-        keys = jnp.concatenate([keys, jnp.repeat(keys[-1:], pad)])
-        keys = devices_mesh.place(keys, devices_mesh.rows(self.mesh))
-        if latents is None:
-            noise = synthesis.initial_noise(keys, shape=shape)
-        else:
-            latents = np.asarray(latents, np.float32)
-            if latents.shape != (count, *shape):
-                raise ValueError(
-                    f"latents should have shape {(count, *shape)} (clips, time, frequency, channel), "
-                    f"not {latents.shape}"
-                )
-            latents = np.concatenate([latents, np.repeat(latents[-1:], pad, axis=0)])
-            noise = devices_mesh.place(latents, devices_mesh.rows(self.mesh))
-        return noise, keys
 
     def _sample(
         self,
@@ -263,7 +258,7 @@ class AudioLDM2:
         progress: bool,
     ) -> Array:
         """Final latents, a row a candidate and padding."""
-        guided = asked.guidance_scale > 1
+        guided = students.has_two_branches(self.checkpoint.distilled, asked)
         whole = devices_mesh.replicated(self.mesh)
         everything = condition(
             self.networks,
@@ -280,9 +275,10 @@ class AudioLDM2:
         )
         plan = devices_mesh.place(plan, whole)
         params = self.weights.of("unet")
-        projected, table = synthesis.prepare(self.networks, params, spread, plan.timesteps)
-        carry = sampling.init(plan, noise)
         scale = devices_mesh.place(np.float32(asked.guidance_scale), whole)
+        told = None if self.networks.unet.guidance_features is None else scale
+        projected, table = synthesis.prepare(self.networks, params, spread, plan.timesteps, told)
+        carry = sampling.init(plan, noise)
         length = synthesis.segment_length(plan.calls) if progress else plan.calls
         with tqdm(total=plan.calls, unit="call", leave=False, disable=not progress) as bar:
             for start in range(0, plan.calls, length):
@@ -333,10 +329,6 @@ class AudioLDM2:
             mel=mel[best],
             latents=latents[best],
         )
-
-
-def _clip_key(seed: int, candidate: int) -> Array:
-    return jax.random.fold_in(jax.random.key(seed), candidate)
 
 
 def _one_each(name: str, value: Any, count: int) -> list[Any]:

@@ -26,15 +26,26 @@ def prepare(
     params: AllParams,
     conditioning: Conditioning,
     timesteps: Float[Array, " calls"],
+    guidance_scale: Float[Array, ""] | None = None,
 ) -> tuple[Any, Any]:
     """What the UNet can compute before the first step.
+
+    Args:
+        networks: of the system.
+        params: theirs.
+        conditioning: a row a clip, or two under guidance.
+        timesteps: at which the UNet will be asked.
+        guidance_scale: for a UNet that has it as an input; None for the others.
 
     Returns:
         Keys and values of its cross-attentions, once a clip; its time embeddings, once a call, leading axis `calls`.
     """
-    unet, its = networks.unet, params["unet"]
+    unet, its, film = networks.unet, params["unet"], conditioning.film
     projected = run(unet, its, conditioning.contexts(), method="project_contexts")
-    table = run(unet, its, timesteps, conditioning.film, method="embed_time")
+    guidance = None
+    if guidance_scale is not None:  # one row does for all clips, unless they differ anyhow
+        guidance = jnp.broadcast_to(guidance_scale, 1 if film is None else film.shape[0])
+    table = run(unet, its, timesteps, film, guidance, method="embed_time")
     return projected, table
 
 

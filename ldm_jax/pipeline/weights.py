@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh
@@ -20,6 +21,8 @@ RARE = {
     "gpt2": ("wte",),
     "vae": ("encoder", "quant_conv"),
 }
+# Paths that stay in float32, whatever the compute type: the phases 2 pi f w of a guidance scale w are many turns.
+PRECISE = {"unet": ("guidance_embedding/frequencies",)}
 
 
 class Weights:
@@ -43,7 +46,8 @@ class Weights:
             file, placed = self._files[name], self._placed[name]
             later = () if rare else tuple(f"{path}/" for path in RARE.get(name, ()))
             for path in [path for path in file if not path.startswith(later)]:
-                placed[path] = self._place(file.pop(path))
+                precise = path in PRECISE.get(name, ())
+                placed[path] = self._place(file.pop(path), precise=precise)
         return {name: traverse_util.unflatten_dict(self._placed[name], sep="/") for name in there}
 
     def on_host(self, name: str, path: str) -> np.ndarray:
@@ -59,9 +63,10 @@ class Weights:
             for name, file in self._files.items()
         }
 
-    def _place(self, x: np.ndarray) -> jax.Array:
+    def _place(self, x: np.ndarray, *, precise: bool) -> jax.Array:
         """On every device; waited for, so that no more than one array is in memory twice."""
-        placed = jax.device_put(np.asarray(x, self._dtype), replicated(self._mesh))
+        dtype = jnp.promote_types(self._dtype, jnp.float32) if precise else self._dtype
+        placed = jax.device_put(np.asarray(x, dtype), replicated(self._mesh))
         jax.block_until_ready(placed)
         release_pages(x)
         return placed

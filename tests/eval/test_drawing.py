@@ -17,6 +17,7 @@ from ldm_jax.convert import random_checkpoint
 from ldm_jax.eval.clips import Clip, read_side
 from ldm_jax.eval.drawing import Sweep, clip_seed, draw, title
 from ldm_jax.eval.report.files import read_report
+from tests.tiny_students import CONSISTENCY, PROGRESSIVE, write
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLIPS = [
@@ -44,11 +45,32 @@ def draw_all(model, folder, clips=CLIPS, settings=SETTINGS):
 
 
 def test_a_sweep_is_all_combinations():
-    sweep = Sweep(steps=(2, 4), samplers=("ddim", "euler"), guidance_scales=(1.0, 3.5))
-    assert len({title(one) for one in sweep}) == len(list(sweep)) == 8
-    assert title(next(iter(sweep))) == "ddim-2-1"
+    sweep = Sweep(steps=(2, 4), samplers=("ddim", "euler"), guidance_scales=(1.0, 3.5)).settings(
+        None
+    )
+    assert len({title(one) for one in sweep}) == len(sweep) == 8
+    assert title(sweep[0]) == "ddim-2-1"
     with pytest.raises(ValueError, match="steps must be from 1 to 1000, not 0"):
-        list(Sweep(steps=(0,), samplers=("ddim",), guidance_scales=(1.0,)))
+        Sweep(steps=(0,)).settings(None)
+
+
+def test_a_sweep_of_nothing_is_a_checkpoints_own():
+    """And what is asked for twice is drawn once."""
+    for distilled, name in ((None, "ddim-200-3.5"), (PROGRESSIVE, "progressive-3-2.5")):
+        assert [title(one) for one in Sweep().settings(distilled)] == [name]
+    others = Generation(seconds=1.0, seed=4, candidates=2)
+    (one,) = Sweep(generation=others).settings(CONSISTENCY)
+    own = {"sampler": "consistency", "steps": 1, "guidance_scale": 4.0}
+    assert one == dataclasses.replace(others, **own)
+    assert len(Sweep(steps=(None, 1, 1, 2)).settings(CONSISTENCY)) == 2
+    for change, message in (
+        ({"steps": (1, 18)}, "allow 1 to 17 steps, not 18"),
+        ({"samplers": (None, "ddim")}, "takes sampler 'consistency', not 'ddim'"),
+        ({"guidance_scales": (2.0, 9.0)}, "guidance_scale from 0 to 6, not 9"),
+        ({"generation": Generation(eta=1.0)}, "has no eta"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Sweep(**change).settings(CONSISTENCY)
 
 
 def test_each_clip_is_what_generate_gives(model, tmp_path):
@@ -132,3 +154,29 @@ def test_the_command_from_captions_to_a_curve(system, pair_folders, tmp_path):
     again = run("--compare", *(tmp_path / "out").glob("ddim-*/report.json"), cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "FD CLAP" in again.stdout
+
+
+def test_the_command_draws_a_students_own_steps_and_a_curve(system, pair_folders, tmp_path):
+    write(system, CONSISTENCY, into=tmp_path / "student")
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\nclip_00.wav,a dog\nclip_01.wav,rain\n")
+    common = (
+        *("--checkpoint", tmp_path / "student", pair_folders[1], "--captions", table),
+        *("--seconds", 0.64, "--preset", "own_encoders", "--metrics", "mrstft"),
+        *("--intervals", 0, "--no-cache"),
+    )
+    refused = run(*common, "--steps", 1, 18, "-o", tmp_path / "refused", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "allow 1 to 17 steps, not 18" in refused.stderr
+    assert not (tmp_path / "refused").exists()
+    done = run(*common, "-o", tmp_path / "own", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "consistency-1-4" in done.stdout
+    done = run(*common, "--steps", 1, 2, 4, "-o", tmp_path / "curve", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = [f"consistency-{n}-4" for n in (1, 2, 4)]
+    reports = [read_report(tmp_path / "curve" / name / "report.json") for name in names]
+    assert [report.generation["steps"] for report in reports] == [1, 2, 4]
+    assert {report.generation["sampler"] for report in reports} == {"consistency"}
+    values = {report.figures[0].estimate.value for report in reports}
+    assert len(values) == 3
