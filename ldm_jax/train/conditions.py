@@ -107,8 +107,9 @@ def true_loa(
         if features.shape[1] != grid[0] * grid[1]:
             if features.shape[1] != sizes[0] or len(sizes) > 1:
                 raise ValueError(
-                    f"the encoding has {features.shape[1]} LOA tokens a clip, but time_pools {tuple(time_pools)} need "
-                    f"{sizes}: encode with --loa grid"
+                    f"the encoding has {features.shape[1]} LOA tokens a clip, but time_pools {tuple(time_pools)} of "
+                    f"{grid[0]} x {grid[1]} patches make {sizes}: set stage.loa_grid to AudioMAE's patches in a window "
+                    "((64, 8) are those of 10.24 s), or encode with --loa grid"
                 )
             return features
     else:

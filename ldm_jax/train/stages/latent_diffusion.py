@@ -44,7 +44,8 @@ class LatentDiffusionStage(Stage):
         captions: False gives every clip the text "".
         time_pools: patches that an LOA token spans in time, and in frequency at most; of several one is drawn for each
             batch. 8 is the published setting for sound and music, 1 for speech, (1, 2, 4, 8) for pretraining.
-        loa_grid: patches of stored LOA in time and frequency; not read where AudioMAE is run.
+        loa_grid: AudioMAE's patches in time and frequency of windows whose LOA is stored, (32, 8) for 5.12 s; not read
+            where AudioMAE is run.
         drop_probability: of taking all conditions away, for guidance: LOA of zeros, text and CLAP's vector of "".
         drop: "batch" as published, or "clip": whether that is decided for all clips at once.
         clap_audio: probability that CLAP's vector is of the sound and not of the caption; published is 0.31. It is

@@ -40,7 +40,8 @@ class TranslatorStage(Stage):
         dropout: whether GPT-2's dropout is on one token ahead; a roll-out is always without.
         time_pool: patches that a token spans in time, and in frequency at most; 8 makes the 8 tokens of sound and
             music, 1 the 512 of speech.
-        loa_grid: patches of stored LOA in time and frequency; not read where AudioMAE is run.
+        loa_grid: AudioMAE's patches in time and frequency of windows whose LOA is stored, (32, 8) for 5.12 s; not read
+            where AudioMAE is run.
         clap_audio: probability that a clip's CLAP vector is that of its sound and not of its caption.
         clap_empty: probability that it is that of ""; the released code has 0.1.
     """
