@@ -14,13 +14,15 @@ from ldm_jax.audio.stft import as_float, frames, hann, like, namespace, reflect
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # transform, hop, window
 _LEAST_POWER = 1e-8
 
+Numbers = Float[np.ndarray | np.floating | Array, "*batch"]
+
 
 def multi_resolution_stft(
     generated: Float[np.ndarray | Array, "*batch samples"],
     reference: Float[np.ndarray | Array, "*batch samples"],
     *,
     resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
-) -> tuple[Float[np.ndarray | Array, "*batch"], Float[np.ndarray | Array, "*batch"]]:
+) -> tuple[Numbers, Numbers]:
     """(spectral convergence, distance of log magnitudes) of each pair, means over the resolutions.
 
     || |Y| - |X| ||_F / || |Y| ||_F and mean |ln |Y| - ln |X||, of X generated and Y reference, with powers of at
