@@ -197,6 +197,28 @@ def test_neither_chunks_nor_remat_matter_but_to_memory():
     assert of_eight < 1.05 * one
 
 
+@pytest.mark.slow
+def test_a_gradient_costs_two_evaluations_or_three():
+    """By the compiler's count of operations: nothing is spent on gradients of parameters, nor twice on remat."""
+    latents = jax.ShapeDtypeStruct((2, tiny_sound.FRAMES, 16, 4), jnp.float32)
+    reference = Sound(latents, clap=jax.ShapeDtypeStruct((2, 8), jnp.float32))
+
+    def operations(transform, *, remat):
+        space = AudioSpace(
+            latent=0.0, clap_audio=1.0, sample_rate=tiny_sound.RATE, chunk=2, remat=remat
+        )
+
+        def loss(latents, params, reference):
+            return audio_space_loss(NETWORKS, params, latents, reference, space=space)[0].sum()
+
+        made = jax.jit(transform(loss)).lower(latents, PARAMS, reference).compile()
+        return made.cost_analysis()["flops"]
+
+    once = operations(lambda loss: loss, remat=False)
+    assert 1.9 * once < operations(jax.value_and_grad, remat=False) < 2.1 * once
+    assert 2.9 * once < operations(jax.value_and_grad, remat=True) < 3.1 * once
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
