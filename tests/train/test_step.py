@@ -1,5 +1,7 @@
 """One update against what can be written down."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,11 @@ import optax
 import pytest
 
 from ldm_jax.train.metrics import figures
+from ldm_jax.train.optimizer import Optimizer, transformation
 from ldm_jax.train.representation import chosen
 from ldm_jax.train.state import initial
 from ldm_jax.train.step import averaged, make_step
-from tests.train.toy import MELS, Fit, Line
+from tests.train.toy import MELS, ROUND, Chase, Fit, Line
 
 RATE = 0.01
 KEY = jax.random.key(7)
@@ -31,11 +34,12 @@ def beginning(stage, tx):
         transformations=transformations,
         players={player.name: player.networks for player in players},
         constants={},
+        followers={name: rule.of for name, rule in stage.followers().items()},
     )
     return networks, transformations, state
 
 
-def stepper(stage, *, tx=None, accumulation=1, decay=0.5):
+def stepper(stage, *, tx=None, accumulation=1, decay=0.5, round_steps=0):
     networks, transformations, state = beginning(stage, tx or optax.sgd(RATE))
     step = make_step(
         stage,
@@ -44,6 +48,7 @@ def stepper(stage, *, tx=None, accumulation=1, decay=0.5):
         join=chosen().join,
         ema_decay=decay,
         accumulation=accumulation,
+        round_steps=round_steps,
     )
     return jax.jit(step), state
 
@@ -151,3 +156,92 @@ def test_the_state_is_donated_and_compiled_once():
         state, _ = step(state, {}, {}, BATCH, KEY)
     assert all(x.is_deleted() for x in jax.tree.leaves((first.params, first.ema, first.opt)))
     assert step._cache_size() == 1
+
+
+def flat(tree):
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(tree)])
+
+
+def test_a_follower_is_the_average_of_what_the_student_was():
+    """f_n = d^n f_0 + (1 - d) sum_k d^(n - k) p_k, but for updates that were skipped; with d = 1 it stands still."""
+    step, state = stepper(Chase(decays=(0.95, 1.0), poison=(2,)), tx=optax.adam(RATE))
+    start = flat(state.params)
+    seen = []
+    for _ in range(6):
+        state, _ = step(state, {}, {}, BATCH, KEY)
+        seen.append(flat(state.params))
+    kept = [p for k, p in enumerate(seen) if k != 2]
+    expected = 0.95**5 * start
+    expected += 0.05 * sum(0.95 ** (4 - k) * p for k, p in enumerate(kept))
+    np.testing.assert_array_equal(seen[2], seen[1])
+    assert np.abs(seen[-1] - start).max() > RATE
+    np.testing.assert_allclose(flat(state.followers["slow"]), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(flat(state.followers["still"]), start)
+
+
+def test_losses_read_the_followers_and_the_number_of_the_round():
+    """The loss is the distance from what the follower says, times the round's number plus one."""
+    step, state = stepper(Chase(students=2, noise=0.0), tx=optax.sgd(0.0), round_steps=2)
+    away = jax.tree.map(lambda x: x + 0.1, state.followers)
+    x = np.asarray(BATCH["log_mel"]).mean(1) / 10
+    error = (0.1 * x.sum(1) + 0.1) ** 2
+    for number in (0, 1):
+        at = dataclasses.replace(state, followers=away, step=jnp.int32(2 * number))
+        _, metrics = step(at, {}, {}, BATCH, KEY)
+        told = figures(jax.device_get(metrics))["loss"]
+        np.testing.assert_allclose(told, (number + 1) * error.mean(), rtol=1e-4)
+
+
+# Its learning rate falls in each round.
+ANNEALED = Optimizer(learning_rate=RATE, schedule="linear", weight_decay=0.1)
+ADAM = transformation(ANNEALED, total_steps=ROUND)
+
+
+def in_rounds(count, **settings):
+    stage = Chase(decays=(1.0, 0.9), students=count, **settings)
+    return stepper(stage, tx=ADAM, decay=0.9999, round_steps=ROUND)
+
+
+def test_a_round_begins_where_the_one_before_has_ended():
+    """Parameters and followers are the average, the optimiser's state is new; and all rounds are one program."""
+    step, state = in_rounds(3)
+    for number in range(1, 3 * ROUND + 1):
+        before, (state, _) = state, step(state, {}, {}, BATCH, KEY)
+        assert np.abs(flat(state.ema) - flat(before.ema)).max() > 0
+        if number % ROUND or number == 3 * ROUND:
+            assert np.abs(flat(state.params) - flat(state.ema)).max() > 0
+            continue
+        for tree in (state.params, *state.followers.values()):
+            np.testing.assert_array_equal(flat(tree), flat(state.ema))
+        fresh = ADAM.init(state.params)
+        np.testing.assert_array_equal(flat(state.opt), flat(fresh))
+        assert np.abs(flat(before.opt)).max() > 1
+    assert int(state.step) == 3 * ROUND
+    assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("poison", [(), (1, ROUND - 1, ROUND)])
+def test_rounds_are_runs_that_each_begin_with_what_the_one_before_has_come_to(poison):
+    """The moving average and the learning rate begin anew; updates are skipped, also the last one of a round."""
+    step, state = in_rounds(3, poison=poison)
+    alone, fresh = in_rounds(1, poison=poison)
+    begin = fresh
+    for number in range(3):
+        for _ in range(ROUND):
+            state, _ = step(state, {}, {}, BATCH, KEY)
+        average = (begin if number == 0 else fresh).ema
+        fresh = initial(
+            average,
+            averaged=("line",),
+            transformations={"model": ADAM},
+            players={"model": ("line",)},
+            constants={},
+            followers={"still": "line", "slow": "line"},
+        )
+        for _ in range(ROUND):
+            fresh, _ = alone(fresh, {}, {}, {**BATCH, "behind": jnp.int32(number)}, KEY)
+        np.testing.assert_allclose(flat(state.ema), flat(fresh.ema), rtol=1e-6, atol=1e-7)
+    for name in ("params", "opt", "followers"):
+        one, other = flat(getattr(state, name)), flat(getattr(fresh, name))
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    assert int(state.skipped) == int(fresh.skipped)

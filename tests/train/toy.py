@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from ldm_jax.data.features import STAGES
 from ldm_jax.train.metrics import banded, mean
 from ldm_jax.train.previews import Preview
-from ldm_jax.train.stages.stage import Player, Stage
+from ldm_jax.train.stages.stage import Follower, Player, Stage
 
 MELS = 64
+ROUND = 4  # steps of a round of `Chase`
 
 
 class Line(nn.Module):
@@ -75,3 +76,40 @@ class Fit(Stage):
 
     def preview(self, networks, params, given, key):
         return Preview(figures={"weight": float(jnp.abs(params["line"]["line"]["kernel"]).sum())})
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Chase(Fit):
+    """Predicts a random number more than its first follower does; the error counts once in the first round, then twice.
+
+    A batch with `behind` is one of a run of its own that comes after so many rounds.
+    """
+
+    decays: tuple[float, ...] = (1.0,)
+    students: int = 1
+
+    def followers(self):
+        names = {d: "still" if d == 1 else "slow" for d in self.decays}
+        return {names[d]: Follower(of="line", decay=d) for d in self.decays}
+
+    def rounds(self):
+        return self.students
+
+    def draw(self, networks, key, batch, step):
+        step = step + ROUND * batch.get("behind", 0)
+        return Fit.draw(self, networks, jax.random.fold_in(jax.random.key(5), step), batch, step)
+
+    def players(self, networks):
+        leader = next(iter(self.followers()))
+
+        def chase(params, given):
+            def value(params):
+                return networks["line"].apply({"params": params}, x)[:, 0]
+
+            x = given.batch["log_mel"].mean(1) / 10
+            aim = jax.lax.stop_gradient(value(given.followers[leader])) + given.draws["target"]
+            times = 1 + given.round + given.batch.get("behind", 0)
+            error = times * (value(params["line"]) - aim) ** 2
+            return given.draws["factor"] * error.mean(), {"error": mean(error)}
+
+        return (Player(name="model", networks=("line",), loss=chase),)
