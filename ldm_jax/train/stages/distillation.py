@@ -141,7 +141,7 @@ class DistillationStage(LatentDiffusionStage):
     def takes_scale(self) -> bool:
         """Whether the student is told the scale."""
         return self.guidance_input and (
-            self.guidance[0] < self.guidance[1] or bool(self.teacher_guidance)
+            self.guidance[0] < self.guidance[-1] or bool(self.teacher_guidance)
         )
 
     def distilled(self, *, round: int) -> Distilled:
