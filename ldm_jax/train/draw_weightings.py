@@ -2,14 +2,17 @@
 
     python -m ldm_jax.train.draw_weightings min_snr:gamma=5 bsa:gamma=5,floor=1 -o weightings.png
     python -m ldm_jax.train.draw_weightings snr --density laplace:width=0.5 --prediction v
+    python -m ldm_jax.train.draw_weightings bsa min_snr --students 100 25
 
 The picture has the weight on the prediction's error and the effective density (weight on x0 times
 probability, over log SNR). The tables have, for each band of log SNR, the probability that training draws it, and
 the share that it has in each weighting's loss, for two denoisers: one whose x0 is as wrong at every level, and
 the best one for latents that are independent standard normal numbers, whose squared error of x0 is 1 / (SNR + 1).
+Progressive students are trained at the levels of their own grids, each as often: `--students` prints the shares there.
 """
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ from jaxtyping import Float64
 
 from ldm_jax.diffusion import bands, densities, objective, schedules, weightings
 from ldm_jax.diffusion.objective import Objective
+from ldm_jax.distill.grid import check_weights, loss_weights, progressive_grid
 
 PerTimestep = Float64[np.ndarray, " timesteps"]
 PerBand = Float64[np.ndarray, " bands"]
@@ -48,6 +52,43 @@ def density_over_log_snr(of: Objective) -> PerTimestep:
     return of.effective / -np.diff(densities.log_snr_cells(of.schedule))
 
 
+def student_shares(of: Objective, steps: int) -> dict[str, float]:
+    """Parts of a progressive student's loss, its x0 as wrong at every level of its grid; see `progressive_grid`.
+
+    Args:
+        of: schedule and weighting.
+        steps: of the student.
+
+    Returns:
+        By name, the shares of the first level, from which it samples, and of those with SNR below 1 and above 5.
+
+    Raises:
+        ValueError: more steps than the schedule has timesteps, or fewer than one.
+    """
+    grid = progressive_grid(of.schedule, steps)
+    check_weights(grid, of.weighting, "x0")
+    weights = loss_weights(grid, of.weighting, "x0")[1:]
+    shares, log_snr = weights / weights.sum(), grid.log_snr[1:]
+    noisy, clean = log_snr < 0, log_snr > np.log(5)
+    return {
+        "first level": float(shares[-1]),
+        f"SNR below 1 ({noisy.sum()})": float(shares[noisy].sum()),
+        f"SNR above 5 ({clean.sum()})": float(shares[clean].sum()),
+    }
+
+
+def student_table(objectives: Mapping[str, Objective], steps: Sequence[int]) -> str:
+    """A block of text for each number of steps, a column a weighting; how many levels a row stands for in brackets."""
+    blocks = []
+    for count in steps:
+        found = {name: student_shares(one, count) for name, one in objectives.items()}
+        columns = {name: np.array(list(shares.values())) for name, shares in found.items()}
+        names = list(next(iter(found.values())))
+        title = f"Share of the loss of a student of {count} steps, x0 as wrong at every level"
+        blocks.append(_block(title, columns, names, heading="levels"))
+    return "\n\n".join(blocks)
+
+
 def table(objectives: Mapping[str, Objective]) -> str:
     """Three blocks of text: what is drawn, and the two kinds of shares, a column a weighting."""
     first = next(iter(objectives.values()))
@@ -66,10 +107,16 @@ def table(objectives: Mapping[str, Objective]) -> str:
     )
 
 
-def _block(title: str, columns: Mapping[str, PerBand], names: Sequence[str]) -> str:
-    rows = [["log SNR", *columns]]
+def _block(
+    title: str,
+    columns: Mapping[str, PerBand],
+    names: Sequence[str],
+    *,
+    heading: str = "log SNR",
+) -> str:
+    rows = [[heading, *columns]]
     for number, name in enumerate(names):
-        rows.append([name, *(f"{100 * column[number]:.2f} %" for column in columns.values())])
+        rows.append([name, *(_percent(column[number]) for column in columns.values())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -79,6 +126,13 @@ def _block(title: str, columns: Mapping[str, PerBand], names: Sequence[str]) -> 
         for row in rows
     ]
     return "\n".join([title, *(line.rstrip() for line in lines)])
+
+
+def _percent(share: float) -> str:
+    """Two decimals; of a small share, as many as two digits take, but six at most."""
+    small = 5e-9 < share < 1e-3
+    decimals = min(6, 1 - math.floor(math.log10(100 * share))) if small else 2
+    return f"{100 * share:.{decimals}f} %"
 
 
 def figure(objectives: Mapping[str, Objective]) -> Any:
@@ -127,6 +181,8 @@ def parser() -> argparse.ArgumentParser:
         help=f"{', '.join(densities.DENSITIES)} (default: %(default)s)")  # fmt: skip
     add("--prediction", choices=tuple(weightings.GAINS), default="eps", help="default: %(default)s")
     add("--edges", type=float, nargs="+", default=bands.EDGES, help="of the log-SNR bands")
+    add("--students", type=int, nargs="+", default=[], metavar="STEPS",
+        help="also prints the shares of the levels of progressive students of so many steps")  # fmt: skip
     add("-o", "--output", type=pathlib.Path, help="a .png, .pdf or .svg file to draw to")
     return made
 
@@ -155,7 +211,8 @@ def main(command: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(command)
     try:
         objectives = objectives_of(arguments)
-        print(table(objectives))
+        blocks = [table(objectives), student_table(objectives, arguments.students)]
+        print("\n\n".join(filter(None, blocks)))
         if arguments.output:
             figure(objectives).savefig(arguments.output, dpi=120)
             print(f"\n{arguments.output}")

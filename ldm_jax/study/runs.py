@@ -1,0 +1,228 @@
+"""The cells of a `RunStudy`: ordinary runs of `train.py`, whose students are heard through `ldm_jax.eval`."""
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ldm_jax.audio.files import write_audio
+from ldm_jax.audio.reading import read_audio
+from ldm_jax.config import Generation
+from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.load import load
+from ldm_jax.data.prepared import open_prepared
+from ldm_jax.diffusion import bands
+from ldm_jax.diffusion.weightings import Weighting
+from ldm_jax.eval.backbones.backbone import Backbone
+from ldm_jax.eval.backbones.opening import OWN, open_backbone
+from ldm_jax.eval.cache import FeatureCache
+from ldm_jax.eval.clips import ClipSet, read_side
+from ldm_jax.eval.drawing import Sweep, draw, title
+from ldm_jax.eval.evaluation import Options, evaluate
+from ldm_jax.eval.measurement import Preset
+from ldm_jax.eval.presets import PRESETS, chosen
+from ldm_jax.eval.report.files import json_text, write
+from ldm_jax.parallel.mesh import data_mesh
+from ldm_jax.pipeline.audioldm2 import AudioLDM2
+from ldm_jax.study.cells import Cell, Measured
+from ldm_jax.study.settings import RunStudy, by_name
+from ldm_jax.study.table import Quantity
+from ldm_jax.train.config import Training
+from ldm_jax.train.export import assemble, missing
+from ldm_jax.train.log import read_log
+from ldm_jax.train.loop import train
+
+REFERENCES = "references"
+LATE = 0.25  # the last part of a round, whose logged errors count
+
+
+class Runs:
+    """What cells have in common: where they lie, what their students are held against, and by which networks."""
+
+    def __init__(self, study: RunStudy, folder: pathlib.Path) -> None:
+        """Opens nothing yet.
+
+        Raises:
+            ValueError: a preset or figure that there is not.
+        """
+        self._study, self._folder = study, folder
+        self._preset = preset_of(study)
+
+    def measure(self, cell: Cell) -> list[Measured] | None:
+        """Trains the cell's run, or goes on with it, then measures each of its students; None after a signal.
+
+        Raises:
+            ValueError: whatever is wrong with the run's config, the system or the dataset, in one sentence.
+        """
+        if cell.method == "teacher":
+            return self._heard(load(self._study.teacher), cell, self._study.teacher_steps)
+        run = self._study.runs()[cell.method]
+        weighting = by_name(self._study)[cell.weighting]
+        folder = self._cell_folder(cell) / "run"
+        exported = folder / "export"
+        if not (exported / "model.json").exists() and not train(
+            configured(run, cell, weighting), folder
+        ):
+            return None
+        steps = self._study.few_steps if cell.method == "consistency" else (None,)
+        found: list[Measured] = []
+        exports = [*sorted(folder.glob("rounds/*/export")), exported]
+        for number, export in enumerate(exports):
+            at, errors = late_errors(read_log(folder), number=number, rounds=len(exports))
+            measured = self._heard(self._system(export), cell, steps)
+            found += [dataclasses.replace(one, log_snr=at, errors=errors) for one in measured]
+        return found
+
+    def _heard(self, system: Checkpoint, cell: Cell, steps: Sequence[int | None]) -> list[Measured]:
+        """What a system's clips are like, in each number of steps."""
+        study, found = self._study, []
+        model = AudioLDM2(
+            system, preset=None, dtype=study.dtype or None, mesh=data_mesh(jax.local_devices())
+        )
+        generation = Generation(seconds=study.seconds)
+        for one in Sweep(steps=tuple(steps), generation=generation).settings(system.distilled):
+            folder = self._cell_folder(cell) / "clips" / title(one)
+            draw(
+                model,
+                self._reference.clips,
+                folder,
+                one,
+                source={"checkpoint": system.source, "preset": None, "dtype": study.dtype or None},
+                batch=study.batch_size,
+            )
+            report = evaluate(
+                read_side(folder),
+                self._reference,
+                preset=self._preset,
+                backbones=self._backbones,
+                system=cell.folder,
+                options=Options(cache=FeatureCache(self._folder / "features"), bootstrap=None),
+            )
+            write(self._cell_folder(cell) / f"{title(one)}.json", json_text(report))
+            figures = {figure.name: float(figure.estimate.value) for figure in report.figures}
+            found.append(Measured(steps=one.steps, figures=figures))
+            if not study.keep_clips:
+                shutil.rmtree(folder)
+        return found
+
+    def _cell_folder(self, cell: Cell) -> pathlib.Path:
+        return self._folder / "cells" / cell.folder
+
+    def _system(self, export: pathlib.Path) -> Checkpoint:
+        """A student with all that makes sound of what it says."""
+        system = assemble([export], base=self._study.system)
+        if lacking := missing(system):
+            raise ValueError(
+                f"no clips can be drawn of {export}: missing are {', '.join(lacking)}; set system to a checkpoint "
+                "that has them"
+            )
+        return system
+
+    @functools.cached_property
+    def _reference(self) -> ClipSet:
+        folder = self._folder / REFERENCES
+        if not (folder / "captions.txt").exists():
+            write_references(self._study, folder)
+        return read_side(folder)
+
+    @functools.cached_property
+    def _backbones(self) -> Mapping[str, Backbone]:
+        """Those that the preset needs; our own encoders only where the study names them."""
+        given = self._study.backbones.to_dict()
+        where = self._study.backbone_folder
+        needed = dict.fromkeys(name for one in self._preset.measurements for name in one.backbones)
+        return {
+            name: open_backbone(
+                name, given.get(name), folder=pathlib.Path(where) if where else None
+            )
+            for name in needed
+            if name in given or name not in OWN
+        }
+
+
+def configured(run: Training, cell: Cell, weighting: str | Weighting) -> Training:
+    """The run of a cell: the method's, with the cell's weighting and seed."""
+    stage = dataclasses.replace(run.stage, weighting=weighting)
+    return dataclasses.replace(run, name=cell.folder, seed=cell.seed, stage=stage)
+
+
+def preset_of(study: RunStudy) -> Preset:
+    """The preset's figures that are asked for.
+
+    Raises:
+        ValueError: no such preset, figure, or primary figure.
+    """
+    if study.preset not in PRESETS:
+        raise ValueError(f"unknown preset {study.preset!r}; there are {', '.join(PRESETS)}")
+    preset = chosen(PRESETS[study.preset], study.metrics or None)
+    names = [one.name for one in preset.measurements]
+    if strangers := [name for name in study.primary if name not in names]:
+        raise ValueError(f"primary names {strangers[0]!r}; what is measured is {', '.join(names)}")
+    return preset
+
+
+def quantities(study: RunStudy) -> tuple[Quantity, ...]:
+    """The preset's figures, primary ones first."""
+    found = [
+        Quantity(
+            name=one.name,
+            label=one.label,
+            higher=one.better == "higher",
+            primary=one.name in study.primary,
+        )
+        for one in preset_of(study).measurements
+    ]
+    return tuple(sorted(found, key=lambda one: not one.primary))
+
+
+def write_references(study: RunStudy, folder: pathlib.Path) -> None:
+    """The first clips of the split that have captions, as WAV with the caption beside each.
+
+    Raises:
+        ValueError: no such dataset, split, or caption.
+    """
+    rows = open_prepared(study.prepared).rows(study.split)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for row in rows:
+        if len(names) == study.clips:
+            break
+        if row.captions:
+            wave, rate = read_audio(row.audio)
+            names.append(f"{len(names):05}")
+            write_audio(folder / f"{names[-1]}.wav", wave[: row.samples], rate)
+            (folder / f"{names[-1]}.txt").write_text(row.captions[0] + "\n")
+    if not names:
+        raise ValueError(f"no clip of {study.prepared}, {study.split}, has a caption")
+    (folder / "captions.txt").write_text(f"{len(names)} clips of {study.prepared}, {study.split}\n")
+
+
+def late_errors(
+    log: Sequence[Mapping[str, Any]], *, number: int, rounds: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(centres of log-SNR bands, mean squared errors of x0 there) near the end of a round.
+
+    Means of what the log says, as `error/log_snr`, of the round's last quarter; bands without any are left out.
+
+    Args:
+        log: lines of `log.jsonl`.
+        number: of the round, from 0.
+        rounds: of as many equal ones.
+    """
+    lines = [line for line in log if "error/log_snr" in line]
+    if not lines:
+        return (), ()
+    length = max(line["step"] for line in lines) / rounds
+    end = (number + 1) * length
+    late = [x["error/log_snr"] for x in lines if end - LATE * length < x["step"] <= end]
+    found = np.array(late, np.float64).reshape(-1, len(bands.EDGES) + 1)
+    there = ~np.isnan(found).all(axis=0)
+    edges = np.asarray(bands.EDGES)
+    centres = np.concatenate([[edges[0] - 1], (edges[1:] + edges[:-1]) / 2, [edges[-1] + 1]])
+    errors = np.nanmean(found[:, there], axis=0)
+    return tuple(map(float, centres[there])), tuple(map(float, errors))
