@@ -204,6 +204,8 @@ def _distilled(content: Mapping[str, Any], folder: pathlib.Path) -> Distilled | 
     if (told := content.get("distilled")) is None:
         return None
     try:
+        if not isinstance(told, dict):
+            raise ValueError(f"distilled is {told!r} and not an object")
         return Distilled.from_json(told)
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / 'model.json'} cannot be understood: {error}") from None

@@ -64,7 +64,7 @@ def test_what_is_not_distilled_says_so(taught_by, tmp_path):
         (CONSISTENCY.to_json() | {"colour": 1}, "has no colour; was this saved by a newer ldm_jax"),
         (CONSISTENCY.to_json() | {"steps": 18}, "18 levels do not make 18 steps"),
         ({"steps": 1}, "cannot be understood: .*method"),
-        (7, "cannot be understood"),
+        (7, "distilled is 7 and not an object"),
     ],
 )
 def test_what_cannot_be_understood_is_one_sentence(folder, told, message):

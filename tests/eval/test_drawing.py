@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import evaluate
 from ldm_jax import AudioLDM2
 from ldm_jax.config import Generation
 from ldm_jax.convert import random_checkpoint
@@ -156,19 +157,40 @@ def test_the_command_from_captions_to_a_curve(system, pair_folders, tmp_path):
     assert "FD CLAP" in again.stdout
 
 
-def test_the_command_draws_a_students_own_steps_and_a_curve(system, pair_folders, tmp_path):
+@pytest.fixture
+def of_a_student(system, pair_folders, tmp_path):
+    """Arguments of `evaluate.py`."""
     write(system, CONSISTENCY, into=tmp_path / "student")
     table = tmp_path / "captions.csv"
     table.write_text("file,caption\nclip_00.wav,a dog\nclip_01.wav,rain\n")
-    common = (
+    return (
         *("--checkpoint", tmp_path / "student", pair_folders[1], "--captions", table),
         *("--seconds", 0.64, "--preset", "own_encoders", "--metrics", "mrstft"),
         *("--intervals", 0, "--no-cache"),
     )
-    refused = run(*common, "--steps", 1, 18, "-o", tmp_path / "refused", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "allow 1 to 17 steps, not 18" in refused.stderr
-    assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--steps", 1, 18), "allow 1 to 17 steps, not 18"),
+        (("--guidance-scale", 4, 7), "guidance_scale from 0 to 6, not 7"),
+        (("--sampler", "consistency", "ddim"), "takes sampler 'consistency', not 'ddim'"),
+    ],
+)
+def test_what_a_student_does_not_take_is_told_before_anything_is_drawn(
+    of_a_student, tmp_path, capsys, monkeypatch, options, message
+):
+    arguments = (*of_a_student, *options, "-o", tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+    assert evaluate.main() == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_command_draws_a_students_own_steps_and_a_curve(of_a_student, tmp_path):
+    common = of_a_student
     done = run(*common, "-o", tmp_path / "own", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "consistency-1-4" in done.stdout
