@@ -166,3 +166,13 @@ def guidance(
         raise ValueError(
             f"guidance is {low:g} to {high:g}, and the teacher knows scales of {teacher[0]:g} to {teacher[1]:g} only"
         )
+
+
+def other_heads(theirs: Any, own: Any) -> tuple[str, Any, Any] | None:
+    """The first level whose attentions have another number of heads: another function of the same weights."""
+    last = len(own.block_out_channels) - 1  # attends in the middle of the network, in any case
+    for level in (i for i in range(last + 1) if own.attention_levels[i] or i == last):
+        there, here = theirs.heads_at(level), own.heads_at(level)
+        if there != here:
+            return f"heads of level {level}", there, here
+    return None

@@ -196,6 +196,16 @@ WRONG = {
         {**GUIDED_OF, "scale_by_std": True, "latent_scale": 0.0},
         "set scale_by_std to False",
     ),
+    "no trace": ({**ONCE, "zero_terminal_snr": True}, "trained with a trace of signal at its last"),
+    "blind teacher": (
+        {
+            **GUIDED_OF,
+            "prediction": "v",
+            "schedule": "scaled_linear",
+            "zero_terminal_snr": True,
+        },
+        "the teacher predicts eps, which determines no v at the last timestep",
+    ),
     "ground truth": ({**GUIDED_OF, "ground_truth": 2.0}, "ground_truth is a probability"),
     "no teacher": ({**GUIDED_OF, "unet": ""}, "needs weights of unet, and none are given: set wei"),
     "from scratch": ({**HALVED, "unet": "scratch"}, "needs weights of unet, and none are given"),

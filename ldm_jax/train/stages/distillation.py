@@ -116,6 +116,11 @@ class DistillationStage(LatentDiffusionStage):
         prediction, schedule, zero = checks.read_scheduler(scheduler)
         theirs = self.teacher_prediction or prediction
         asked = self.schedule or schedule
+        if self.zero_terminal_snr and not (self.schedule or zero):
+            raise ValueError(
+                "zero_terminal_snr is True, but the teacher was trained with a trace of signal at its last timestep; "
+                "where its checkpoint does not know, give schedule too"
+            )
         zero = self.zero_terminal_snr if self.schedule else zero
         scales = distilled.guidance if distilled else ()
         imitated = distilled.guidance_scale if distilled and not scales else 0.0
@@ -226,7 +231,9 @@ class DistillationStage(LatentDiffusionStage):
             )
         if theirs is None:
             return
-        differing = first_difference(describe(theirs), describe(own)) or _other_heads(theirs, own)
+        differing = first_difference(describe(theirs), describe(own)) or checks.other_heads(
+            theirs, own
+        )
         if differing:
             field, there, here = differing
             raise ValueError(
@@ -336,13 +343,3 @@ class DistillationStage(LatentDiffusionStage):
             "error/log_snr": banded(error, band, count=count),
             "loss/x0": mean(error),
         }
-
-
-def _other_heads(theirs: Any, own: Any) -> tuple[str, Any, Any] | None:
-    """The first level whose attentions have another number of heads: another function of the same weights."""
-    last = len(own.block_out_channels) - 1  # attends in the middle of the network, in any case
-    for level in (i for i in range(last + 1) if own.attention_levels[i] or i == last):
-        there, here = theirs.heads_at(level), own.heads_at(level)
-        if there != here:
-            return f"heads of level {level}", there, here
-    return None

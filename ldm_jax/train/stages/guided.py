@@ -37,6 +37,16 @@ class GuidedStage(DistillationStage):
         """Any sampler and number of steps, with the scale as an input."""
         return Distilled(method="guided", **self.told_guidance(), pure_noise=self.pure_noise)
 
+    def check(self, networks: Networks) -> None:
+        """Raises ValueError as `DistillationStage`, and for a teacher that says nothing where there is no signal."""
+        DistillationStage.check(self, networks)
+        blind = self.teacher_prediction == "eps" and self.noise_schedule().alpha[-1] == 0
+        if blind and self.prediction != "eps":
+            raise ValueError(
+                f"the teacher predicts eps, which determines no {self.prediction} at the last timestep, where the "
+                "schedule leaves no signal: distil a teacher of v or x0, or one whose schedule leaves some"
+            )
+
     def draw(
         self, networks: Networks, key: Key[Array, ""], batch: Arrays, step: Int[Array, ""]
     ) -> Arrays:

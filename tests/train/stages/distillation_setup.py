@@ -116,7 +116,7 @@ def draws(place=(0.05, 0.55, 0.99), **others) -> dict[str, jax.Array]:
     noises = {name: cases.noises()[name] for name in ("posterior", "noise")}
     drawn = {**noises, "place": np.asarray(place), "scale": SCALES, **others}
     return {
-        k: jnp.asarray(x, None if np.asarray(x).dtype == np.int64 else jnp.float32)
+        k: jnp.asarray(x, jnp.float32 if np.asarray(x).dtype == np.float64 else None)
         for k, x in drawn.items()
     }
 
