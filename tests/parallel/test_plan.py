@@ -1,12 +1,19 @@
 import dataclasses
 import json
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
-from ldm_jax.parallel.plan import plan_training, table, to_json
+from ldm_jax.convert.random_checkpoint import tiny
+from ldm_jax.parallel.plan import _alone, plan_training, table, to_json
 from ldm_jax.parallel.topology import _installed
-from ldm_jax.train.config import Data, Mesh, Training
+from ldm_jax.train import examples
+from ldm_jax.train.config import Data, Mesh, Training, architectures
+from ldm_jax.train.representation import flat
+from ldm_jax.train.setup import setup
+from ldm_jax.train.stages.guided import GuidedStage
+from ldm_jax.train.stages.progressive import ProgressiveStage
 from tests.train.toy import Fit, Line
 
 CONFIG = Training(
@@ -49,6 +56,30 @@ def test_the_table_has_a_row_a_plan(planned):
     stored = json.loads(json.dumps(to_json(planned)))
     assert stored["needed"] == planned.needed
     assert sum(one["bytes"] for one in stored["traffic"]) == planned.sent
+
+
+@pytest.mark.parametrize("stage", [GuidedStage, ProgressiveStage])
+def test_a_teacher_is_as_its_student(stage, tmp_path):
+    """Of its shapes, cut among the devices as it is, an argument of the step; without the student's new input."""
+    networks = {name: tiny()[name] for name in ("unet", "vae", "t5")}
+    networks["unet"] = networks["unet"].clone(cross_attention_dims=(48,))
+    config = dataclasses.replace(
+        with_mesh(fsdp=4),
+        stage=stage(contexts=("text",)),
+        networks=architectures(**networks),
+        steps=3,
+    )
+    made = setup(_alone(config, tmp_path), devices=jax.devices(), weightless=True)
+    batch = examples.batch_of_nothing(made.config, made.features, rows=1)
+    state, _, frozen = made.abstract(made.abstract_batch(batch))
+    theirs, own = flat({**frozen, **state.followers}["teacher"]), flat(state.params["unet"])
+    added = {path.split("/")[0] for path in own.keys() - theirs.keys()}
+    assert added == ({"guidance_embedding"} if stage is GuidedStage else set())
+    cut = 0
+    for path, leaf in theirs.items():
+        assert (leaf.shape, leaf.sharding) == (own[path].shape, own[path].sharding), path
+        cut += "fsdp" in leaf.sharding.spec
+    assert cut > 10
 
 
 def test_rows_a_chip_make_the_batch():
