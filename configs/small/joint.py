@@ -13,8 +13,11 @@ from ldm_jax.train.stages.joint import JointStage
 def get_config(arg=""):
     return run(
         "small/joint",
-        JointStage(scale_by_std=True),
-        weights=weights("unet", "gpt2", "translator", "vae", "vocoder", "audiomae", "clap", "t5"),
+        JointStage(),
+        weights=weights(
+            *("unet", "gpt2", "translator", "vocoder", "audiomae", "clap", "t5"),
+            vae="runs/small/latent_diffusion",  # with the scale of the latents that its UNet knows
+        ),
         optimizer=optimizer(learning_rate=2e-4),
         prompts=Prompts(texts=("A dog barks.", "A slow piano melody.")),
     )

@@ -1,4 +1,4 @@
-"""Small UNet with true LOA and captions, from where self-supervision left it.
+"""Small UNet with true LOA and captions, from where self-supervision left it: its weights, its scale of the latents.
 
 python train.py --config=configs/small/latent_diffusion.py --workdir=runs/small/latent_diffusion
 """
@@ -11,7 +11,9 @@ from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 def get_config(arg=""):
     return run(
         "small/latent_diffusion",
-        LatentDiffusionStage(scale_by_std=True),
+        LatentDiffusionStage(),
         networks=architectures(unet=NETWORKS["unet"]),
-        weights=weights("vae", "audiomae", "t5", unet="runs/small/self_supervised"),
+        weights=weights(
+            "audiomae", "t5", **dict.fromkeys(("unet", "vae"), "runs/small/self_supervised")
+        ),
     )

@@ -66,9 +66,9 @@ RUNS = {
 NEEDS = {
     "translator": ("audiomae", "clap"),
     "self_supervised": ("vae", "audiomae"),
-    "latent_diffusion": ("vae", "audiomae", "unet=self_supervised"),
+    "latent_diffusion": ("vae=self_supervised", "audiomae", "unet=self_supervised"),
     "joint": (
-        "vae",
+        "vae=latent_diffusion",
         "vocoder",
         "audiomae",
         "clap",
