@@ -106,14 +106,10 @@ def _check_grid(distilled: Distilled, asked: Generation) -> None:
             f"this checkpoint was distilled by method {method!r} and takes sampler {' or '.join(map(repr, names))}, "
             f"not {asked.sampler!r}; leave it out"
         )
-    chosen = {
-        "eta": asked.eta is not None,
-        "spacing": asked.spacing is not None,
-        "karras": asked.karras,
-    }
-    for option in (name for name, given in chosen.items() if given):
+    chosen = {"eta": asked.eta is not None, "spacing": bool(asked.spacing), "karras": asked.karras}
+    if useless := [option for option, given in chosen.items() if given]:
         raise ValueError(
-            f"sampler {asked.sampler!r} has no {option}: its noise levels are those that the checkpoint was "
+            f"sampler {asked.sampler!r} has no {useless[0]}: its noise levels are those that the checkpoint was "
             "trained at; leave it out"
         )
     made_for = _made_for(distilled, asked.sampler)
