@@ -81,6 +81,19 @@ def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:
     return variables["params"]
 
 
+def completed(given: Params, module: nn.Module, key: Key[Array, ""]) -> Params:
+    """`given`, with new parameters at the paths of `module` that it has not: all of them, or those of an added input.
+
+    What is there already is not computed under `jax.jit`.
+    """
+    wanted = traverse_util.flatten_dict(abstract_params(module))
+    there = traverse_util.flatten_dict(given)
+    if wanted.keys() <= there.keys():
+        return given
+    fresh = traverse_util.flatten_dict(init_params(module, key))
+    return traverse_util.unflatten_dict({path: there.get(path, fresh[path]) for path in wanted})
+
+
 def abstract_params(module: nn.Module) -> Params:
     """The shapes of a network's parameters, nothing computed."""
     shapes = _abstract_params(module, jax.dtypes.canonicalize_dtype(float))
