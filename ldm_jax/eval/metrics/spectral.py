@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldm_jax.audio.log_mel import LogMelSettings, log_mel
-from ldm_jax.audio.stft import as_float, frames, hann, like, namespace, reflect, windowed_stft
+from ldm_jax.audio.multi_resolution_stft import multi_resolution_stft
+from ldm_jax.audio.stft import as_float, namespace, windowed_stft
 
 Waves = Float[np.ndarray | Array, "*batch samples"]
 Others = Float[np.ndarray | Array, "*batch others"]
 Numbers = Float[np.ndarray | np.floating | Array, "*batch"]
-
-_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # transform, hop, window
 
 
 def log_spectral_distance(generated: Waves, reference: Others, *, sample_rate: int) -> Numbers:
@@ -51,18 +50,8 @@ def multi_resolution_stft_distance(generated: Waves, reference: Others) -> Numbe
     Raises:
         ValueError: fewer than 1025 samples.
     """
-    generated, reference = _shorter(generated, reference, least=1025)
-    xp = namespace(generated)
-    total: Any = 0.0
-    for n_fft, hop, length in _RESOLUTIONS:
-        x, y = (
-            _short_window_magnitude(wave, n_fft=n_fft, hop=hop, length=length)
-            for wave in (generated, reference)
-        )
-        both = (-2, -1)
-        misfit = xp.sqrt(((y - x) ** 2).sum(axis=both)) / xp.sqrt((y**2).sum(axis=both))
-        total = total + misfit + xp.abs(xp.log(y) - xp.log(x)).mean(axis=both)
-    return total / len(_RESOLUTIONS)
+    convergence, log_distance = multi_resolution_stft(*_shorter(generated, reference, least=1025))
+    return convergence + log_distance
 
 
 def log_mel_distance(
@@ -136,13 +125,3 @@ def _zero_padded_power(wave: Any, *, n_fft: int, hop: int) -> Any:
     edges = [(0, 0)] * (wave.ndim - 1) + [(n_fft // 2, n_fft // 2)]
     spectrum = windowed_stft(namespace(wave).pad(wave, edges), n_fft=n_fft, hop=hop)
     return spectrum.real**2 + spectrum.imag**2
-
-
-def _short_window_magnitude(wave: Any, *, n_fft: int, hop: int, length: int) -> Any:
-    """max(1e-8, |STFT|^2)^(1/2) with a window shorter than the transform, in its middle, clip reflected."""
-    xp = namespace(wave)
-    before = (n_fft - length) // 2
-    window = np.pad(hann(length), (before, n_fft - length - before))
-    parts = frames(reflect(wave, n_fft // 2), length=n_fft, hop=hop)
-    spectrum = xp.fft.rfft(parts * like(parts, window))
-    return xp.sqrt(xp.maximum(spectrum.real**2 + spectrum.imag**2, 1e-8))
