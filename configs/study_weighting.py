@@ -1,17 +1,19 @@
 """What the weighting of the loss decides: the same students under every weighting, and how good they are in few steps.
 
-python -m ldm_jax.study --config=configs/study_weighting.py:toy --workdir=runs/study_toy
-python -m ldm_jax.study --config=configs/study_weighting.py:small --workdir=runs/study_small
-python -m ldm_jax.study --config=configs/study_weighting.py --workdir=runs/study --config.teacher=runs/guided_whole
+python -m ldm_jax.study --config=configs/study_weighting.py:toy --workdir=runs/study
+python -m ldm_jax.study --config=configs/study_weighting.py:small --workdir=runs/small/study
+python -m ldm_jax.study --config=configs/study_weighting.py --workdir=runs/study_published
 
 `:toy` is 15 weightings, five seeds, on points whose perfect denoiser is known: 6 minutes of one CPU core, and its
 numbers are in docs/study.md. `:small` and the last are runs of configs/small and configs/, 200 -> 100 -> 50 -> 25 -> 5
 -> 1 and in consistency, for the weightings that the paper on BSA (arXiv 2312.15628) can be held against; they begin as
-runs/small/distill_guided and runs/distill_guided. Clips are drawn for captions of the dataset's split `test`.
+runs/small/distill_guided and runs/distill_guided. Clips are drawn for the captions of a held-out split.
 Cost of `:small`: 36 runs, of 25,000 and 10,000 steps. Of the last: 36 of 250,000 and 90,000. Neither was run here.
 """
 
 import dataclasses
+
+from ml_collections import ConfigDict
 
 from configs import distill_consistency, distill_progressive
 from configs.published import HUB
@@ -54,6 +56,7 @@ def get_config(arg=""):
             seconds=SECONDS,
             preset="own_encoders",
             primary=("frechet_distance.clap", "clap_text"),
+            backbones=ConfigDict({"clap": "checkpoints/small"}),
         )
     return of_runs(
         distill_progressive.get_config(),
