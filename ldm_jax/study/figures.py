@@ -8,7 +8,7 @@ import numpy as np
 from ldm_jax.diffusion import bands, schedules
 from ldm_jax.diffusion.objective import Objective
 from ldm_jax.diffusion.weightings import Weighting, weighting
-from ldm_jax.study.report import SPOKEN_OF, bands_of
+from ldm_jax.study.report import bands_of, spoken_of
 from ldm_jax.study.statistics import Interval, interval
 from ldm_jax.study.table import Quantity, Setting, Table
 from ldm_jax.train import draw_weightings
@@ -19,41 +19,44 @@ STYLES = ("-", "--", ":")
 
 
 def quality(table: Table) -> Any:
-    """A panel a method and quantity: means with their intervals over steps; below, differences from the reference."""
-    methods = list(dict.fromkeys(setting.method for setting in table.values))
+    """A column a quantity and method: means over steps, and how far each weighting is from the reference.
+
+    Bands and bars are 95 % intervals over seeds. Below, differences are seed by seed, at 25 steps and at one; where a
+    quantity was measured at one number of steps alone, so are the means above.
+    """
     columns = [
-        (method, quantity)
+        (quantity, method, [one for one in table.settings(quantity) if one.method == method])
         for quantity in table.quantities
         if quantity.primary
-        for method in methods
-        if any(one.method == method for one in table.settings(quantity))
+        for method in dict.fromkeys(one.method for one in table.settings(quantity))
     ]
     figure, axes = _panels(2, len(columns))
-    for (method, quantity), (above, below) in zip(columns, axes.T, strict=True):
-        settings = sorted(one for one in table.settings(quantity) if one.method == method)
-        steps = [one.steps for one in settings]
-        _means(above, table, settings, quantity)
-        _apart(below, table, settings, quantity)
-        for axis in (above, below):
-            axis.set_xscale("log")
-            axis.minorticks_off()
-            axis.set_xticks(steps, [str(step) for step in steps])
+    for (quantity, method, settings), (above, below) in zip(columns, axes.T, strict=True):
+        if len(settings) > 1:
+            _curves(above, table, sorted(settings), quantity)
+        else:
+            means = {settings[0]: table.intervals(settings[0], quantity.name)}
+            _rows(above, table, means, scale="log")
+        apart = {
+            one: {
+                name: Interval(*x[:3]) for name, x in table.differences(one, quantity.name).items()
+            }
+            for one in spoken_of(settings)
+        }
+        _rows(below, table, apart, scale="symlog")
+        below.axvline(0, color="black", lw=1)
+        below.set_xlabel(f"minus {table.reference}'s")
         above.set_title(f"{quantity.label}, {method}", fontsize=10, loc="left")
-        below.set_xlabel("steps")
-    axes[0, 0].set_ylabel("mean over seeds")
-    axes[1, 0].set_ylabel(f"minus {table.reference}")
-    _legend(figure, axes[0, 0])
+    _legend(figure, axes[0])
     return figure
 
 
 def errors(table: Table) -> Any:
     """A panel a setting of the summary: mean squared error of x0 in bands of log SNR, over the reference's."""
-    settings = [
-        one for one in table.errors if one.steps in SPOKEN_OF and bands_of(table, one).sum() > 1
-    ]
+    settings = [one for one in spoken_of(table.errors) if bands_of(table, one).sum() > 1]
     figure, axes = _panels(2, max(len(settings), 1))
     names = bands.labels()
-    for setting, (above, below) in zip(settings, axes.T, strict=True):
+    for setting, (above, below) in zip(settings, axes.T, strict=False):
         found = table.errors[setting]
         for weighting_, style in _styles(table, found):
             own = found[weighting_]
@@ -66,7 +69,7 @@ def errors(table: Table) -> Any:
         below.set_xlabel("log SNR (noise to the left)")
     axes[0, 0].set_ylabel("mean squared error of x0")
     axes[1, 0].set_ylabel(f"over {table.reference}'s")
-    _legend(figure, axes[0, 0])
+    _legend(figure, axes[0])
     return figure
 
 
@@ -81,36 +84,53 @@ def curves(found: Mapping[str, str | Weighting], schedule: str) -> Any:
     )
 
 
-def _means(axis: Any, table: Table, settings: list[Setting], quantity: Quantity) -> None:
+def _curves(axis: Any, table: Table, settings: list[Setting], quantity: Quantity) -> None:
+    """Means over steps; in grey, what students are held against."""
     found = [table.intervals(setting, quantity.name) for setting in settings]
     steps = np.array([setting.steps for setting in settings])
-    for name, style in _styles(table, found[0]):
-        _line(axis, steps, [one[name] for one in found], name, style)
     for number, (row, at) in enumerate(table.others.items()):
         known = {
             one.steps: xs[quantity.name].mean() for one, xs in at.items() if quantity.name in xs
         }
         there = [step for step in steps if step in known]
         if there and settings[0].method == "progressive":
-            axis.plot(there, [known[step] for step in there], color="0.6", ls=STYLES[number % 3])
-            axis.annotate(row, (there[-1], known[there[-1]]), fontsize=7, color="0.5", ha="right")
-        elif 0 in known:
+            means = [known[step] for step in there]
+            axis.plot(there, means, color="0.55", ls=STYLES[number % 3], lw=1, label=row)
+        elif known.get(0):
             axis.axhline(known[0], color="0.8", lw=1, zorder=0)
             axis.annotate(row, (steps[0], known[0]), fontsize=7, color="0.5", va="bottom")
+    for name, style in _styles(table, found[0]):
+        _line(axis, steps, [one[name] for one in found], name, style)
     if all(one.mean > 0 for group in found for one in group.values()):
         axis.set_yscale("log")
+    axis.set_xscale("log")
+    axis.minorticks_off()
+    axis.set_xticks(steps, [str(step) for step in steps])
+    axis.set_xlabel("steps")
 
 
-def _apart(axis: Any, table: Table, settings: list[Setting], quantity: Quantity) -> None:
-    found = [table.differences(setting, quantity.name) for setting in settings]
-    steps = np.array([setting.steps for setting in settings])
-    for name, style in _styles(table, table.values[settings[0]][quantity.name]):
-        if name == table.reference:
-            axis.axhline(0, color="black", lw=1)
-            continue
-        points = [Interval(*one[name][:3]) for one in found]
-        _line(axis, steps, points, name, style)
-    axis.set_yscale("symlog", linthresh=1e-3)
+def _rows(
+    axis: Any, table: Table, found: dict[Setting, dict[str, Interval]], *, scale: str
+) -> None:
+    """A row a weighting with a point and its interval for each setting."""
+    names = [name for name, _ in _styles(table, next(iter(found.values())))]
+    for number, (setting, intervals) in enumerate(found.items()):
+        place = np.arange(len(names)) + 0.3 * (number - (len(found) - 1) / 2)
+        mean, low, high = np.array([intervals[name] for name in names]).T
+        colour = COLOURS[number % 6]
+        steps = f"{setting.steps} step{'s' * (setting.steps != 1)}"
+        axis.hlines(place, low, high, color=colour, lw=1.5)
+        axis.plot(mean, place, "o", color=colour, ms=3.5, label=steps)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    if scale == "symlog":
+        sizes = np.abs([x.mean for one in found.values() for x in one.values()])
+        threshold = 10 ** np.ceil(np.log10(np.median(sizes[sizes > 0]))) if sizes.any() else 1.0
+        axis.set_xscale("symlog", linthresh=threshold)
+    elif all(x.low > 0 for one in found.values() for x in one.values()):
+        axis.set_xscale("log")
+    if len(found) > 1:
+        axis.legend(frameon=False, fontsize=7, loc="upper right")
 
 
 def _over_seeds(rows: Any) -> list[Interval]:
@@ -128,13 +148,14 @@ def _line(axis: Any, x: Any, points: list[Interval], name: str, style: dict[str,
 
 
 def _styles(table: Table, names: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The reference last, and thick, so that it lies above the others."""
+    """The reference last, if it is there, and thick, so that it lies above the others."""
     others = [name for name in names if name != table.reference]
-    found = [
+    found: list[tuple[str, dict[str, Any]]] = [
         (name, {"color": COLOURS[i % 6], "ls": STYLES[i // 6 % 3], "lw": 1.2})
         for i, name in enumerate(others)
     ]
-    return [*found, (table.reference, {"color": "black", "ls": "-", "lw": 2.0})]
+    reference = (table.reference, {"color": "black", "ls": "-", "lw": 2.0})
+    return [*found, reference] if table.reference in names else found
 
 
 def _panels(rows: int, columns: int) -> tuple[Any, Any]:
@@ -149,6 +170,8 @@ def _panels(rows: int, columns: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _legend(figure: Any, axis: Any) -> None:
-    lines, names = axis.get_legend_handles_labels()
+def _legend(figure: Any, axes: Any) -> None:
+    """Of the first panel that has curves."""
+    known = (axis.get_legend_handles_labels() for axis in axes)
+    lines, names = max(known, key=lambda one: len(one[1]))
     figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)

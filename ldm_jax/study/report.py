@@ -1,6 +1,6 @@
 """A study's table as Markdown and JSON, and what it says in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,19 @@ from ldm_jax.diffusion import bands
 from ldm_jax.study.statistics import Difference, Interval
 from ldm_jax.study.table import Quantity, Setting, Table
 
-SPOKEN_OF = (25, 1)  # steps of progressive students that the summary is about, where there are such
+SPOKEN_OF = (25, 1)  # steps of the students that the summary is about
+
+
+def spoken_of(settings: Iterable[Setting]) -> list[Setting]:
+    """Those with 25 steps and with one; of a method that has neither, the one with the fewest."""
+    by_method: dict[str, list[Setting]] = {}
+    for setting in settings:
+        by_method.setdefault(setting.method, []).append(setting)
+    return [
+        setting
+        for own in by_method.values()
+        for setting in [one for one in own if one.steps in SPOKEN_OF] or [min(own)]
+    ]
 
 
 def summary(table: Table) -> list[str]:
@@ -19,8 +31,7 @@ def summary(table: Table) -> list[str]:
         _sentence(table, setting, quantity)
         for quantity in table.quantities
         if quantity.primary
-        for setting in table.settings(quantity)
-        if setting.steps in SPOKEN_OF
+        for setting in spoken_of(table.settings(quantity))
     ]
 
 
@@ -32,21 +43,18 @@ def _sentence(table: Table, setting: Setting, quantity: Quantity) -> str:
     said = f"{setting}: the {superlative} {quantity.label} is that of {best}, {_number(means[best].mean)}"
     if not apart:
         return said + "."
-    if best != reference:
-        verdict = _verdict(apart[best])
-        return f"{said}; {reference} has {_number(means[reference].mean)}, and the difference, {verdict}"
     order = sorted(apart, key=lambda name: means[name].mean, reverse=quantity.higher)
-    next_best = apart[order[0]]
-    worse = sum(one.certain for one in apart.values())
-    return (
-        f"{said}; the next is {order[0]}, and the difference, {_verdict(next_best)} Of {len(apart)} others {worse} "
-        "differ by more than noise."
-    )
-
-
-def _verdict(one: Difference) -> str:
+    if best == reference:
+        told = f"the next is {order[0]}, {_number(means[order[0]].mean)}"
+    else:
+        told = f"{reference} has {_number(means[reference].mean)}"
+    one = apart[order[0]]
     noise = "more than noise" if one.certain else "no more than noise"
-    return f"{_signed(one)}, is {noise} (p = {one.p:.2g})."
+    others = sum(one.certain for one in apart.values())
+    return (
+        f"{said}; {told}, and the difference, {_signed(one)}, is {noise} (p = {one.p:.2g}). "
+        f"{others} of {len(apart)} differ from {reference} by more than noise."
+    )
 
 
 def markdown(table: Table, *, title: str, notes: Sequence[str] = ()) -> str:
@@ -62,8 +70,8 @@ def markdown(table: Table, *, title: str, notes: Sequence[str] = ()) -> str:
             f"Difference from {table.reference}, seed by seed, with its 95 % interval:",
             _differences(table, quantity),
         ]
-    for setting in table.errors:
-        if setting.steps in SPOKEN_OF and bands_of(table, setting).sum() > 1:
+    for setting in spoken_of(table.errors):
+        if bands_of(table, setting).sum() > 1:
             blocks += [
                 f"## Error of x0 by log SNR: {setting}",
                 "Mean squared error of a number, without weights, in bands of log SNR; noise to the left.",

@@ -38,6 +38,7 @@ from ldm_jax.train.log import read_log
 from ldm_jax.train.loop import train
 
 REFERENCES = "references"
+DONE = "complete.txt"  # written last
 LATE = 0.25  # the last part of a round, whose logged errors count
 
 
@@ -59,6 +60,7 @@ class Runs:
         Raises:
             ValueError: whatever is wrong with the run's config, the system or the dataset, in one sentence.
         """
+        _ = self._backbones, self._reference  # what lacks is told before anything is trained
         if cell.method == "teacher":
             return self._heard(load(self._study.teacher), cell, self._study.teacher_steps)
         run = self._study.runs()[cell.method]
@@ -126,23 +128,35 @@ class Runs:
     @functools.cached_property
     def _reference(self) -> ClipSet:
         folder = self._folder / REFERENCES
-        if not (folder / "captions.txt").exists():
+        if not (folder / DONE).exists():
             write_references(self._study, folder)
         return read_side(folder)
 
     @functools.cached_property
     def _backbones(self) -> Mapping[str, Backbone]:
-        """Those that the preset needs; our own encoders only where the study names them."""
+        """Those that the preset needs; our own encoders only where the study names them.
+
+        Raises:
+            ValueError: a primary figure that would need one of those that it does not name.
+        """
         given = self._study.backbones.to_dict()
         where = self._study.backbone_folder
         needed = dict.fromkeys(name for one in self._preset.measurements for name in one.backbones)
-        return {
+        found = {
             name: open_backbone(
                 name, given.get(name), folder=pathlib.Path(where) if where else None
             )
             for name in needed
             if name in given or name not in OWN
         }
+        for one in self._preset.measurements:
+            lacking = [name for name in one.backbones if name not in found]
+            if lacking and one.name in self._study.primary:
+                raise ValueError(
+                    f"primary names {one.name!r}, which needs the network {lacking[0]}: name a checkpoint that has "
+                    f"it in backbones.{lacking[0]}"
+                )
+        return found
 
 
 def configured(run: Training, cell: Cell, weighting: str | Weighting) -> Training:
@@ -195,11 +209,11 @@ def write_references(study: RunStudy, folder: pathlib.Path) -> None:
         if row.captions:
             wave, rate = read_audio(row.audio)
             names.append(f"{len(names):05}")
-            write_audio(folder / f"{names[-1]}.wav", wave[: row.samples], rate)
+            write_audio(folder / f"{names[-1]}.wav", wave[: row.samples, 0], rate)
             (folder / f"{names[-1]}.txt").write_text(row.captions[0] + "\n")
     if not names:
         raise ValueError(f"no clip of {study.prepared}, {study.split}, has a caption")
-    (folder / "captions.txt").write_text(f"{len(names)} clips of {study.prepared}, {study.split}\n")
+    (folder / DONE).write_text(f"{len(names)} clips of {study.prepared}, {study.split}\n")
 
 
 def late_errors(

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.stats
 
 from ldm_jax.study import report
+from ldm_jax.study.table import Setting
 from tests.study import material
 
 
@@ -24,6 +25,7 @@ def test_what_it_says(tmp_path):
         "progressive, 25 steps: the lowest error is that of edm, 0.390; bsa has 0.392, and the difference, -0.0013 ("
     )
     assert "is no more than noise (p = 0.8" in said[0]
+    assert said[0].endswith("1 of 2 differ from bsa by more than noise.")
     assert said[1].startswith("progressive, 1 step: the lowest error is that of edm, 1.35")
     assert said[2].startswith("consistency, 1 step")
     assert said[3].startswith("progressive, 25 steps: the highest score is that of edm, -0.390")
@@ -32,8 +34,16 @@ def test_what_it_says(tmp_path):
 def test_what_it_says_where_the_reference_is_best(tmp_path, monkeypatch):
     monkeypatch.setitem(material.BASE, "bsa", 0.1)
     (first, *_) = report.summary(material.table(tmp_path))
-    assert "is that of bsa, 0.292; the next is edm, and the difference, +0.099 (" in first
-    assert first.endswith("Of 2 others 2 differ by more than noise.")
+    assert "is that of bsa, 0.292; the next is edm, 0.390, and the difference, +0.099 (" in first
+    assert "is more than noise (p = 0.0" in first
+    assert first.endswith("2 of 2 differ from bsa by more than noise.")
+
+
+def test_what_is_spoken_of():
+    """25 steps and one; of students of other steps, those of the fewest."""
+    settings = [Setting("progressive", n) for n in (100, 25, 1)]
+    others = [Setting("consistency", n) for n in (4, 2)]
+    assert report.spoken_of([*settings, *others]) == [*settings[1:], others[1]]
 
 
 def test_cells(tmp_path):

@@ -38,7 +38,7 @@ def test_what_seeds_share_cancels():
     """Seeds that differ a lot among themselves, and weightings that differ little at each."""
     random = np.random.RandomState(2)
     wrong, found, covered = 0, 0, 0
-    for _ in range(500):
+    for _ in range(300):
         shared = 10 * random.standard_normal(SEEDS)
         values = {
             name: shared + shift + 0.1 * random.standard_normal(SEEDS)
@@ -48,19 +48,19 @@ def test_what_seeds_share_cancels():
         wrong += told["same"].certain
         found += told["other"].certain
         covered += told["other"].low <= 0.8 <= told["other"].high
-    assert wrong / 500 < 0.08
-    assert found / 500 > 0.95
-    assert abs(covered / 500 - 0.95) < 0.04
+    assert wrong / 300 < 0.09
+    assert found / 300 > 0.95
+    assert abs(covered / 300 - 0.95) < 0.05
 
 
 def test_many_comparisons_of_nothing_find_nothing():
     """Of 14 weightings none of which differs, one or more are said to at most in 5 % of the studies."""
     random = np.random.RandomState(3)
     said = 0
-    for _ in range(400):
+    for _ in range(200):
         values = {str(i): random.standard_normal(SEEDS) for i in range(15)}
         said += any(one.certain for one in differences(values, "0").values())
-    assert said / 400 < 0.08
+    assert said / 200 < 0.1
 
 
 def test_without_spread():

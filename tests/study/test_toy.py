@@ -97,7 +97,7 @@ def test_it_goes_on_where_it_was_interrupted(whole, tmp_path, monkeypatch):
         text=True,
     )
     assert again.returncode == 0, again.stderr
-    assert "progressive, 2 steps" not in again.stdout  # the summary is of 25 steps and one
+    assert "progressive, 2 steps: the lowest map error is that of" in again.stdout
     assert "consistency, 1 step: the lowest map error is that of" in again.stdout
     text = (tmp_path / "results.jsonl").read_text()
     assert text.startswith(before)

@@ -120,11 +120,11 @@ def test_answers_are_where_the_flow_leads():
 
 def test_questions_are_of_the_data_at_every_level():
     grid = progressive_grid(SCHEDULE, 5)
-    asked = Truth(mixture=MIXTURE, edm_sigma=FROM, per_level=1024).questions(grid)
+    asked = Truth(mixture=MIXTURE, edm_sigma=FROM, per_level=512).questions(grid)
     for index in (1, 5):
         z = asked.z[asked.index == index]
         variance = grid.alpha[index] ** 2 * MIXTURE.covariance + grid.sigma[index] ** 2 * np.eye(4)
-        np.testing.assert_allclose(np.cov(z.T), variance, atol=0.15)
+        np.testing.assert_allclose(np.cov(z.T), variance, atol=0.25)
 
 
 def test_errors_by_level():

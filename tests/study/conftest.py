@@ -1,0 +1,3 @@
+"""Real clips, prepared once."""
+
+from tests.train.conftest import prepared  # noqa: F401
