@@ -7,7 +7,7 @@ key under which features are cached.
 
 import dataclasses
 import math
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -75,7 +75,7 @@ class Sinc:
 
     def __call__(self, wave: Wave, rate: int) -> tuple[Wave, int]:
         """At the new rate."""
-        made = sinc_resample(
+        made: Any = sinc_resample(  # of the wave's own kind
             wave,
             rate,
             self.rate,
