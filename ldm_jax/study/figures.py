@@ -125,7 +125,9 @@ def _rows(
     axis.set_ylim(len(names) - 0.4, -0.6)
     if scale == "symlog":
         sizes = np.abs([x.mean for one in found.values() for x in one.values()])
-        threshold = 10 ** np.ceil(np.log10(np.median(sizes[sizes > 0]))) if sizes.any() else 1.0
+        threshold = (
+            10 ** np.ceil(np.log10(np.percentile(sizes[sizes > 0], 25))) if sizes.any() else 1.0
+        )
         axis.set_xscale("symlog", linthresh=threshold)
     elif all(x.low > 0 for one in found.values() for x in one.values()):
         axis.set_xscale("log")

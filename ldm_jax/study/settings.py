@@ -154,6 +154,8 @@ def check(study: Study) -> None:
         raise ValueError(
             f"two weightings have one name: {', '.join(map(called, study.weightings))}"
         )
+    if len(names) < 2:
+        raise ValueError(f"weightings are {', '.join(names)}: a comparison takes at least 2")
     if study.reference not in names:
         raise ValueError(
             f"reference is {study.reference!r}, which is none of the weightings {', '.join(names)}"

@@ -44,6 +44,7 @@ def test_the_shipped_studies(name):
     ("changes", "message"),
     [
         ({"weightings": ("bsa", "bsa")}, "two weightings have one name: bsa, bsa"),
+        ({"weightings": ("bsa",)}, "weightings are bsa: a comparison takes at least 2"),
         ({"reference": "snr:x=1"}, "reference is 'snr:x=1', which is none of the weightings"),
         ({"seeds": 1}, "seeds is 1: an interval takes at least 2"),
         ({"methods": ("guided",)}, "no method 'guided'; there are progressive, consistency"),
