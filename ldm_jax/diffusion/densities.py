@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int, Key
+from jaxtyping import Array, Float, Float64, Int, Key
 from scipy.special import logit, ndtr
 
 from ldm_jax.diffusion import tables
@@ -171,12 +171,16 @@ def draw(
     """
     cumulative = np.cumsum(probabilities)
     cumulative = jnp.asarray(cumulative / cumulative[-1], jnp.float32)
-    if stratified:
-        u = (jax.random.uniform(key) + np.arange(count, dtype=np.float32) / np.float32(count)) % 1.0
-    else:
-        u = jax.random.uniform(key, (count,))
+    u = places(key, count, stratified=stratified)
     # A timestep of probability 0 adds nothing to the sum and so is passed over.
     return jnp.searchsorted(cumulative, u, side="right").astype(jnp.int32)
+
+
+def places(key: Key[Array, ""], count: int, *, stratified: bool = False) -> Float[Array, " count"]:
+    """`count` uniform numbers in 0 .. 1; with `stratified` all from one, as of `draw`."""
+    if not stratified:
+        return jax.random.uniform(key, (count,))
+    return (jax.random.uniform(key) + np.arange(count, dtype=np.float32) / np.float32(count)) % 1.0
 
 
 def _positive(value: float, option: str, name: str) -> None:

@@ -8,17 +8,14 @@ import flax.linen as nn
 
 from ldm_jax.convert.checkpoint import SCHEDULER
 from ldm_jax.diffusion import tables
+from ldm_jax.pipeline import plans
 from ldm_jax.train.conditions import loa_tokens
 
 Networks = Mapping[str, nn.Module]
 
-# Our words and diffusers'.
-PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
-BETA_SCHEDULES = {
-    "scaled_linear": "scaled_linear",
-    "linear": "linear",
-    "cosine": "squaredcos_cap_v2",
-}
+# Our words for what a scheduler's config says, and its own.
+PREDICTIONS = {ours: theirs for theirs, ours in plans.PREDICTIONS.items()}
+BETA_SCHEDULES = {ours: theirs for theirs, ours in plans.SCHEDULES.items()}
 WORDS = {
     "beta_start": "beta_start",
     "beta_end": "beta_end",
@@ -123,8 +120,7 @@ def read_scheduler(config: Mapping[str, Any]) -> tuple[str, str, bool]:
     Raises:
         ValueError: a prediction or a schedule that is not known.
     """
-    predictions = {there: here for here, there in PREDICTIONS.items()}
-    names = {there: here for here, there in BETA_SCHEDULES.items()}
+    predictions, names = plans.PREDICTIONS, plans.SCHEDULES
     prediction = config.get("prediction_type", "epsilon")
     name = config.get("beta_schedule", "linear")
     if prediction not in predictions or name not in names:

@@ -78,8 +78,8 @@ class Looking:
             inputs = on_host(inputs)
         if jax.process_index() == 0:
             params, frozen, batch, constants = inputs
-            stage, networks = self._setup.stage, self._setup.networks
             given = Given(frozen, batch, {}, constants, np.int32(number))
+            stage, networks = self._setup.stage, self._setup.networks
             self._log.show(number, stage.preview(networks, params, given, jax.random.key(0)))
 
     def _sample(self, number: int, params: AllParams, state: TrainState) -> None:

@@ -17,7 +17,7 @@ from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.native import describe
 from ldm_jax.data.features import AudioMAEInput, Feature, TextTokenizers
-from ldm_jax.diffusion import bands, schedules
+from ldm_jax.diffusion import bands, densities, schedules
 from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.diffusion.schedules import Schedule
 from ldm_jax.distill.grid import Network
@@ -257,7 +257,7 @@ class DistillationStage(LatentDiffusionStage):
         draws: Arrays = {
             "posterior": jax.random.normal(posterior, shape),
             "noise": jax.random.normal(noise, shape),
-            "place": self._places(place, rows),
+            "place": densities.places(place, rows, stratified=self.stratified),
             "scale": jax.random.uniform(scale, (rows,), minval=low, maxval=high),
         }
         if 0 < self.ground_truth < 1:
@@ -265,11 +265,6 @@ class DistillationStage(LatentDiffusionStage):
         return draws | conditions.draw_clap(
             clap, rows, audio=self.clap_audio, empty=self.clap_empty, per_clip=self.drop == "clip"
         )
-
-    def _places(self, key: Key[Array, ""], rows: int) -> Float[Array, " rows"]:
-        if not self.stratified:
-            return jax.random.uniform(key, (rows,))
-        return (jax.random.uniform(key) + jnp.arange(rows, dtype=jnp.float32) / rows) % 1.0
 
     def conditional(self, networks: Networks, params: AllParams, given: Given) -> Conditions:
         """What student and teacher are told of the clips."""
@@ -287,7 +282,7 @@ class DistillationStage(LatentDiffusionStage):
             return upcast(generate_loa(gpt2, params["gpt2"], condition, n_tokens=tokens))
 
         loa = either(
-            draws.get("true", jnp.bool_(False)) if self.ground_truth else None,
+            draws["true"] if self.ground_truth else None,
             lambda: self.target(networks, params, given),
             imagined,
         )
