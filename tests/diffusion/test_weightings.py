@@ -144,20 +144,22 @@ def test_bsa_is_bounded_at_both_ends(reading, at_0, at_1, at_infinity):
     assert moved(np.array([40.0]))[0] == pytest.approx(8 if reading == "clip" else 8.5)
 
 
+# Percent of the weight on TANGO's schedule at timesteps 999, 959 .. 39: the noisiest, SNR < 1, SNR > 5.
+SHARES_OF_25_STEPS = {
+    "uniform": (4.00, 68.0, 12.0),
+    "snr": (0.008, 6.6, 72.6),
+    "snr_plus_one": (1.17, 24.5, 54.9),
+    "truncated": (1.36, 23.1, 59.8),
+    "min_snr": (0.015, 12.6, 47.4),
+    "bsa": (2.24, 38.1, 33.6),
+    "debiased": (0.27, 26.4, 43.2),
+}
+
+
 def test_shares_of_a_student_of_25_steps():
-    """Percent of the weight on TANGO's schedule at timesteps 999, 959 .. 39: (noisiest, SNR < 1, SNR > 5)."""
-    known = {
-        "uniform": (4.00, 68.0, 12.0),
-        "snr": (0.008, 6.6, 72.6),
-        "snr_plus_one": (1.17, 24.5, 54.9),
-        "truncated": (1.36, 23.1, 59.8),
-        "min_snr": (0.015, 12.6, 47.4),
-        "bsa": (2.24, 38.1, 33.6),
-        "debiased": (0.27, 26.4, 43.2),
-    }
     whole = schedules.scaled_linear(beta_start=0.00085, beta_end=0.012)
     student = Schedule(whole.alphas_cumprod[39::40])
-    for name, (first, noisy, clean) in known.items():
+    for name, (first, noisy, clean) in SHARES_OF_25_STEPS.items():
         weights = weightings.weighting(name)(student.log_snr)
         shares = 100 * bands.shares(weights, student.log_snr, (0.0, np.log(5)))
         np.testing.assert_allclose(shares[[0, 2]], [noisy, clean], atol=0.051)

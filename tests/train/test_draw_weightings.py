@@ -7,6 +7,7 @@ import pytest
 
 from ldm_jax.diffusion import densities, schedules
 from ldm_jax.train import draw_weightings
+from tests.diffusion.test_weightings import SHARES_OF_25_STEPS
 
 SCHEDULE = schedules.scaled_linear()
 SNR = SCHEDULE.alphas_cumprod / (1 - SCHEDULE.alphas_cumprod)
@@ -48,25 +49,16 @@ def test_v_spends_its_loss_as_it_is_drawn(capsys):
     np.testing.assert_array_equal(drawn, best)
 
 
-# Of 25 steps on TANGO's schedule: the first level, the 17 below SNR 1, the 3 above SNR 5, in percent.
-OF_STUDENTS = {
-    "uniform": (4.00, 68.0, 12.0),
-    "snr": (0.008, 6.6, 72.6),
-    "snr_plus_one": (1.17, 24.5, 54.9),
-    "truncated": (1.36, 23.1, 59.8),
-    "min_snr": (0.015, 12.6, 47.4),
-    "bsa": (2.24, 38.1, 33.6),
-    "debiased": (0.27, 26.4, 43.2),
-}
-
-
 def test_shares_of_a_students_levels(capsys):
     """Figures that were computed once by hand, and the sum written out for another number of steps."""
     tango = "scaled_linear:beta_start=0.00085,beta_end=0.012"
-    assert draw_weightings.main([*OF_STUDENTS, "--schedule", tango, "--students", "25", "100"]) == 0
+    assert (
+        draw_weightings.main([*SHARES_OF_25_STEPS, "--schedule", tango, "--students", "25", "100"])
+        == 0
+    )
     text = capsys.readouterr().out
     of_25, of_100 = printed(text)[-2:]
-    for column, shares in zip(of_25.T, OF_STUDENTS.values(), strict=True):
+    for column, shares in zip(of_25.T, SHARES_OF_25_STEPS.values(), strict=True):
         np.testing.assert_allclose(column, shares, rtol=0.05, atol=0.051)
         assert abs(column[0] - shares[0]) <= 0.0051
     assert "SNR below 1 (17)" in text
@@ -76,7 +68,9 @@ def test_shares_of_a_students_levels(capsys):
     snr = schedule.alphas_cumprod[9::10] / (1 - schedule.alphas_cumprod[9::10])
     weights = np.clip(snr, 1, 5)
     bsa = [weights[-1], weights[snr < 1].sum(), weights[snr > 5].sum()] / weights.sum()
-    np.testing.assert_allclose(of_100[:, list(OF_STUDENTS).index("bsa")], 100 * bsa, atol=0.0051)
+    np.testing.assert_allclose(
+        of_100[:, list(SHARES_OF_25_STEPS).index("bsa")], 100 * bsa, atol=0.0051
+    )
 
 
 def test_picture(tmp_path, capsys):
