@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 from ldm_jax.convert.rules import Params
 from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.bert import BERT
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.cnn14 import Cnn14
 from ldm_jax.models.gpt2 import GPT2
@@ -149,6 +150,7 @@ _EXAMPLES = {
     VAE: lambda m, *_: (jnp.zeros((1, 16, 16, m.in_channels)),),
     HiFiGAN: lambda m, *_: (jnp.zeros((1, 4, m.mel_channels)),),
     T5Encoder: lambda m, tokens, mask: (tokens, mask),
+    BERT: lambda m, tokens, mask: (tokens, mask),
     PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),
     GPT2: lambda m, *_: (jnp.zeros((1, 4, m.n_embd)),),
     AudioMAE: lambda m, *_: (jnp.zeros((1, *m.img_size)),),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from ldm_jax.convert.bert import encoder_rules
 from ldm_jax.convert.rules import CONV2D, IDENTITY, LINEAR, Rule, Table, Transform, split
 
 _ENCODER = "audio_model.audio_encoder"  # of transformers
@@ -33,10 +34,6 @@ def _batch_norm(source: str, path: str) -> _Rules:
     return *_norm(source, path), *statistics
 
 
-def _embedding(source: str, path: str) -> _Rules:
-    return (Rule(f"{source}.weight", f"{path}/embedding"),)
-
-
 def _mirrored(make: Callable[[str, str], _Rules], source: str, path: str, *names: str) -> _Rules:
     """Layers that lie at the same place under `source` and `path`: "a.0.b" at "a_0/b"."""
     places = {name: re.sub(r"\.(\d)", r"_\1", name).replace(".", "/") for name in names}
@@ -47,15 +44,8 @@ def _mirrored(make: Callable[[str, str], _Rules], source: str, path: str, *names
 
 def _text(source: str) -> _Rules:
     """RoBERTa, whose names are the same in both layouts."""
-    tables = (f"embeddings.{x}_embeddings" for x in ("word", "position", "token_type"))
-    layer, layer_path = f"{source}.encoder.layer.{{i}}", "text_model/encoder/layer_{i}"
-    return (
-        *_mirrored(_embedding, source, "text_model", *tables),
-        *_mirrored(_norm, source, "text_model", "embeddings.LayerNorm"),
-        *_mirrored(_linear, layer, layer_path, *_DENSE),
-        *_mirrored(_norm, layer, layer_path, *_NORMS),
-        *_mirrored(_linear, source, "text_model", "pooler.dense"),
-    )
+    pooler = _mirrored(_linear, source, "text_model", "pooler.dense")
+    return *encoder_rules(f"{source}.", "text_model/"), *pooler
 
 
 def _audio(source: str) -> _Rules:

@@ -21,6 +21,7 @@ from ldm_jax.convert.files import (
 )
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import ConversionError, Table, convert, export
+from ldm_jax.models.bert import BERT
 from ldm_jax.models.clap import CLAP
 
 DEFAULT_LOA_TOKENS = {"t5": 8, "phoneme_encoder": 512}
@@ -185,6 +186,11 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
     if missing := [n for n in ("clap", "gpt2", "translator") if n not in checkpoint.networks]:
         raise ConversionError(
             f"the diffusers layout needs {', '.join(missing)}, which this checkpoint lacks"
+        )
+    if isinstance(checkpoint.networks.get("t5"), BERT):
+        raise ConversionError(
+            "diffusers' pipeline takes a T5 as its second text encoder, and this checkpoint has a BERT; keep it in a "
+            "folder of ours"
         )
     names = [name for name in COMPONENTS if name in checkpoint.networks]
     with staged(folder, overwrite=overwrite) as building:

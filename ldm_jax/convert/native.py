@@ -18,6 +18,7 @@ from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
 from ldm_jax.diffusion.distilled import Distilled
 from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.bert import BERT
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
 from ldm_jax.models.htsat import HTSAT
@@ -36,7 +37,7 @@ FORMAT = 1
 CLASSES = {
     kind.__name__: kind
     for kind in (
-        *(AudioMAE, CLAP, GPT2, HTSAT, PhonemeEncoder, RoBERTa),
+        *(AudioMAE, BERT, CLAP, GPT2, HTSAT, PhonemeEncoder, RoBERTa),
         *(T5Encoder, Translator, UNet, VAE, HiFiGAN),
         *(LPIPS, PatchGAN, WaveDiscriminators),  # of training alone
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ldm_jax.convert import (
     audiomae,
+    bert,
     clap,
     cnn14,
     discriminators,
@@ -49,6 +50,12 @@ def _clap(
     return clap.from_config(clap.laion_config_of(tensors)), clap.LAION
 
 
+def _text_encoder(config: dict[str, Any]) -> tuple[nn.Module, Table]:
+    if config.get("model_type") == "bert":
+        return bert.from_config(config), bert.TRANSFORMERS
+    return t5.from_config(config), t5.TRANSFORMERS
+
+
 def _patchgan(
     tensors: Mapping[str, np.ndarray], _: dict[str, Any] | None
 ) -> tuple[nn.Module, Table]:
@@ -67,7 +74,7 @@ READERS: dict[str, Reader] = {
     "lpips": lambda tensors, _: (lpips.network_of(tensors), lpips.TABLE),
     "passt": lambda tensors, _: (passt.network_of(tensors), passt.HEAR21PASST),
     "vggish": lambda *_: (VGGish(), vggish.TORCHVGGISH),
-    "t5": lambda _, config: (t5.from_config(_needs("t5", config)), t5.TRANSFORMERS),
+    "t5": lambda _, config: _text_encoder(_needs("t5", config)),
     "gpt2": lambda _, config: (gpt2.from_config(_needs("gpt2", config)), gpt2.TRANSFORMERS),
     "phoneme_encoder": lambda _, config: (
         phoneme_encoder.from_config(_needs("phoneme_encoder", config)),

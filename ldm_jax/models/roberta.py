@@ -16,7 +16,8 @@ class Embeddings(nn.Module):
     """LayerNorm(word + position + type 0).
 
     Real tokens are counted from position pad_token_id + 1 on, and all padding lies at position
-    pad_token_id, as in fairseq, where RoBERTa comes from.
+    pad_token_id, as in fairseq, where RoBERTa comes from. At -1 the first token lies at position 0,
+    as in BERT, and padding does too.
     """
 
     vocab_size: int
@@ -37,7 +38,7 @@ class Embeddings(nn.Module):
         deterministic: bool = True,
     ) -> Float[Array, "batch length hidden"]:
         """States before the first layer."""
-        positions = jnp.cumsum(mask, axis=1) * mask + self.pad_token_id
+        positions = jnp.maximum(jnp.cumsum(mask, axis=1) * mask + self.pad_token_id, 0)
         tables = (
             ("word_embeddings", self.vocab_size, token_ids),
             ("token_type_embeddings", self.type_vocab_size, jnp.zeros_like(token_ids)),

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from ldm_jax.convert.rules import Params
+from ldm_jax.models.bert import BERT
 from ldm_jax.models.clap import CLAP
 from ldm_jax.models.gpt2 import GPT2
 from ldm_jax.models.phoneme_encoder import PhonemeEncoder
@@ -34,7 +35,7 @@ class Networks:
     vae: VAE
     vocoder: HiFiGAN
     clap: CLAP | None = None
-    t5: T5Encoder | None = None
+    t5: T5Encoder | BERT | None = None
     phoneme_encoder: PhonemeEncoder | None = None
     gpt2: GPT2 | None = None
     translator: Translator | None = None

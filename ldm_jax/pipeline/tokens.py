@@ -113,9 +113,9 @@ class Tokenizers:
                 negative=Tokens(*negative, None, None, None),
                 cuts=tuple(cuts),
             )
-        texts = _encode(self.t5, prompts, T5_LENGTH, "FLAN-T5", cuts)
+        texts = _encode(self.t5, prompts, T5_LENGTH, "the text encoder", cuts)
         lengths = texts.mask.sum(axis=1)
-        others = _encode(self.t5, negatives, T5_LENGTH, "FLAN-T5", cuts)
+        others = _encode(self.t5, negatives, T5_LENGTH, "the text encoder", cuts)
         if pad_negative:
             others, present = _fit(self.t5, negatives, lengths)
         else:

@@ -115,7 +115,9 @@ def test_bfloat16_stays_near(model_of, folder_of):
 
 def test_long_prompt_is_cut_with_a_warning(official):
     prompt = "a dog barks " * 60 + "zebra"
-    with pytest.warns(UserWarning, match=r"longer than FLAN-T5's 128 tokens; left out: .*zebra"):
+    with pytest.warns(
+        UserWarning, match=r"longer than the text encoder's 128 tokens; left out: .*zebra"
+    ):
         official.generate(prompt, **SHORT)
 
 

@@ -158,13 +158,15 @@ class VAEStage(Stage):
     def _discriminator_loss(
         self, networks: Networks, params: AllParams, given: Given
     ) -> tuple[Float[Array, ""], Metrics]:
-        coded = _coded(networks, params["vae"], given)
-        fake = upcast(_decoded(networks, params["vae"], coded.sample))
-        hear = _scores(networks["discriminator"], params["discriminator"])
-        real_scores, fake_scores = hear(coded.mel), hear(jax.lax.stop_gradient(fake))
-        loss = DISCRIMINATOR_LOSSES[self.disc_loss](real=real_scores, fake=fake_scores)
-        figures = {"logits_real": mean(real_scores), "logits_fake": mean(fake_scores)}
-        return self._heard(given) * loss, figures
+        def judged(judge: Params) -> tuple[Array, Metrics]:
+            coded = _coded(networks, params["vae"], given)
+            fake = upcast(_decoded(networks, params["vae"], coded.sample))
+            hear = _scores(networks["discriminator"], judge)
+            real_scores, fake_scores = hear(coded.mel), hear(jax.lax.stop_gradient(fake))
+            loss = DISCRIMINATOR_LOSSES[self.disc_loss](real=real_scores, fake=fake_scores)
+            return loss, {"logits_real": mean(real_scores), "logits_fake": mean(fake_scores)}
+
+        return self._if_heard(given, judged, params["discriminator"])
 
     def _vae_loss(
         self, networks: Networks, params: AllParams, given: Given
@@ -183,12 +185,16 @@ class VAEStage(Stage):
         (total, figures), slope = jax.value_and_grad(likelihood, has_aux=True)(fixed)
         if self.disc_weight:
             hear = _scores(networks["discriminator"], params["discriminator"])
-            score, score_slope = jax.value_and_grad(lambda x: score_loss(hear(x)))(fixed)
-            slopes = [jax.lax.stop_gradient(x).astype(made.dtype) for x in (slope, score_slope)]
-            weight = self.disc_weight * adaptive_weight(*(at_kernel(x)[0] for x in slopes))
-            figures |= {"g_loss": mean(score), "d_weight": mean(weight)}
-            weight = weight * self._heard(given)
-            total, slope = total + weight * score, slope + weight * score_slope
+
+            def judged(fixed: Array) -> tuple[Array, Array, Metrics]:
+                score, score_slope = jax.value_and_grad(lambda x: score_loss(hear(x)))(fixed)
+                slopes = [x.astype(made.dtype) for x in (slope, score_slope)]
+                weight = self.disc_weight * adaptive_weight(*(at_kernel(x)[0] for x in slopes))
+                heard = {"g_loss": mean(score), "d_weight": mean(weight)}
+                return weight * score, weight * score_slope, heard
+
+            score, score_slope, heard = self._if_heard(given, judged, fixed)
+            total, slope, figures = total + score, slope + score_slope, figures | heard
         figures |= {"kl": mean(kl), "posterior_std": mean(jnp.exp(0.5 * upcast(coded.logvar)))}
         return with_gradient(total, upcast(made), slope) + self.kl_weight * kl, figures
 
@@ -210,8 +216,17 @@ class VAEStage(Stage):
         )
         return loss, {**figures, "nll_loss": mean(loss)}
 
-    def _heard(self, given: Given) -> Float[Array, ""]:
-        return (given.step >= self.disc_start).astype(jnp.float32)
+    def _if_heard(self, given: Given, judged: Callable[[Any], Any], argument: Any) -> Any:
+        """What `judged` makes of `argument`; zeros, at no cost, until the discriminator is heard.
+
+        A figure of the log is a sum and a count, so that one of zeros counts nowhere.
+        """
+
+        def unheard(argument: Any) -> Any:
+            shapes = jax.eval_shape(judged, argument)
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        return jax.lax.cond(given.step >= self.disc_start, judged, unheard, argument)
 
 
 def _vae(networks: Networks) -> VAE:
