@@ -1,6 +1,7 @@
 # make sample   set-up and a first clip       make test      set-up and the tests (minutes)
 # make test-all the slow tests too            make parity    against PyTorch, diffusers, transformers
 # make goldens  rewrites tests/golden from those peers      make lint / make format
+# make small-model  data, text encoder and every run of configs/small, from nothing (hours)
 PYTHON ?= python3
 PROMPT ?= a dog barks in the park
 CHECKPOINT ?=
@@ -27,6 +28,9 @@ test-all: $(VENV)/.ready
 parity: $(PARITY)/.ready
 	$(PARITY)/bin/python -m pytest -W default tests/parity $(PYTEST_FLAGS)
 
+small-model: $(VENV)/.ready
+	$(MAKE) -f configs/small/Makefile PYTHON=$(VENV)/bin/python small-model
+
 goldens: $(PARITY)/.ready
 	$(PARITY)/bin/python -m tests.parity.goldens
 
@@ -52,4 +56,4 @@ $(PARITY)/.ready: requirements.txt pyproject.toml
 	$(PARITY)/bin/python -m pip install -q -e ".[dev,parity]"
 	touch $@
 
-.PHONY: sample test test-all parity goldens lint format
+.PHONY: sample test test-all parity goldens small-model lint format

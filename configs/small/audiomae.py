@@ -14,6 +14,6 @@ def get_config(arg=""):
         AudioMAEStage(),
         batch=16,
         networks=architectures(audiomae=NETWORKS["audiomae"]),
-        data=data(roll=True, gain=True),
+        data=data(arg, roll=True, gain=True),
         optimizer=optimizer(b2=0.95, weight_decay=1e-4),
     )

@@ -14,6 +14,7 @@ def get_config(arg=""):
     return run(
         "small/clap",
         ClapStage(),
+        folder=arg,
         batch=16,
         networks=architectures(clap=NETWORKS["clap"]),
         optimizer=optimizer(learning_rate=5e-4, b2=0.98, weight_decay=0.1),

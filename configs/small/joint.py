@@ -14,6 +14,7 @@ def get_config(arg=""):
     return run(
         "small/joint",
         JointStage(),
+        folder=arg,
         weights=weights(
             *("unet", "gpt2", "translator", "vocoder", "audiomae", "clap", "t5"),
             vae="runs/small/latent_diffusion",  # with the scale of the latents that its UNet knows

@@ -12,6 +12,7 @@ def get_config(arg=""):
     return run(
         "small/latent_diffusion",
         LatentDiffusionStage(),
+        folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
         weights=weights(
             "audiomae", "t5", **dict.fromkeys(("unet", "vae"), "runs/small/self_supervised")

@@ -12,6 +12,7 @@ def get_config(arg=""):
     return run(
         "small/self_supervised",
         LatentDiffusionStage(time_pools=(1, 2, 4, 8), captions=False, scale_by_std=True),
+        folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
         weights=weights("vae", "audiomae", "t5"),
     )

@@ -1,6 +1,5 @@
 """Small text to speech: phonemes to 256 LOA tokens to sound. The clips need transcripts.
 
-python -m ldm_jax.data.prepare SOURCE --out data --name speech --require transcript
 python train.py --config=configs/small/speech.py --workdir=runs/small/speech
 """
 
@@ -18,5 +17,5 @@ def get_config(arg=""):
         SpeechStage(scale_by_std=True),
         networks=architectures(**{name: networks[name] for name in names}),
         weights=weights("vae", "audiomae", "clap"),
-        data=data(prepared=("data/speech",)),
+        data=data(arg or "data/speech"),
     )

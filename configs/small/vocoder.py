@@ -21,6 +21,6 @@ def get_config(arg=""):
         "small/vocoder",
         VocoderStage(segment_samples=4096),
         networks=architectures(vocoder=NETWORKS["vocoder"], discriminator=DISCRIMINATORS),
-        data=data(seconds=1.28),
+        data=data(arg, seconds=1.28),
         optimizer=optimizer(b1=0.8, b2=0.99),
     )

@@ -99,17 +99,25 @@ def _value(value: Any) -> Any:
     return build(value) if isinstance(value, dict) else value
 
 
-def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = False) -> None:
+def save(
+    checkpoint: Checkpoint, folder: pathlib.Path, *, half: bool = False, overwrite: bool = False
+) -> None:
     """Writes the folder, whole or not at all.
 
+    Args:
+        checkpoint: to write.
+        folder: to write.
+        half: in float16, half the room of float32 and 11 bits of each number; what reads it computes as ever.
+        overwrite: replaces `folder`.
+
     Raises:
-        CheckpointError: `folder` is there already and `overwrite` is off.
+        CheckpointError: `folder` is there already and `overwrite` is off, or a number that float16 cannot hold.
         OSError: it cannot be written.
     """
     with staged(folder, overwrite=overwrite) as building:
         for name, params in checkpoint.params.items():
             flat = {
-                ".".join(path): np.asarray(x)
+                ".".join(path): _halved(x, name) if half else np.asarray(x)
                 for path, x in traverse_util.flatten_dict(params).items()
             }
             save_tensors(building / f"{name}.safetensors", flat)
@@ -133,6 +141,17 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
                 "made_from": checkpoint.source,
             },
         )
+
+
+def _halved(x: Any, network: str) -> np.ndarray:
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        return x
+    if x.size and np.abs(x).max() > np.finfo(np.float16).max:
+        raise CheckpointError(
+            f"{network} has numbers that float16 cannot hold; write it without half"
+        )
+    return x.astype(np.float16)
 
 
 def load(folder: pathlib.Path) -> Checkpoint:

@@ -174,6 +174,7 @@ def main() -> int:
     parser.add_argument(
         "--lora", action="store_true", help="the factors of one RUN alone, not merged"
     )
+    parser.add_argument("--half", action="store_true", help="weights in float16")
     parser.add_argument("--overwrite", action="store_true", help="replace FOLDER if it is there")
     arguments = parser.parse_args()
     warnings.formatwarning = lambda message, *_, **__: f"ldm_jax.train.export: {message}\n"
@@ -183,7 +184,7 @@ def main() -> int:
         system = assemble(
             arguments.runs, base=arguments.checkpoint, step=arguments.step, raw=arguments.raw
         )
-        native.save(system, arguments.out, overwrite=arguments.overwrite)
+        native.save(system, arguments.out, half=arguments.half, overwrite=arguments.overwrite)
     except (ValueError, OSError) as error:
         print(f"ldm_jax.train.export: {error}", file=sys.stderr)
         return 2

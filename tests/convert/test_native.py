@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from ldm_jax.convert import diffusers_folder, native, random_checkpoint
@@ -99,3 +101,27 @@ def test_the_diffusers_layout_is_refused(taught_by, tmp_path, distilled):
     ):
         diffusers_folder.save(student(taught_by, distilled), tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
+
+
+def test_half_the_room(taught_by, tmp_path):
+    whole = load(taught_by)
+    native.save(whole, tmp_path / "whole")
+    native.save(whole, tmp_path / "half", half=True)
+    sizes = [(tmp_path / x / "unet.safetensors").stat().st_size for x in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = load(tmp_path / "half")
+    for name, params in whole.params.items():
+        for ours, theirs in zip(
+            jax.tree.leaves(again.params[name]), jax.tree.leaves(params), strict=True
+        ):
+            assert ours.dtype == np.float16
+            # Half a unit in the last of 11 bits; below 2^-14 the spacing no longer shrinks.
+            np.testing.assert_allclose(np.float64(ours), theirs, rtol=2.0**-11, atol=2.0**-25)
+
+
+def test_what_float16_cannot_hold_is_refused(taught_by, tmp_path):
+    whole = load(taught_by)
+    large = jax.tree.map(lambda x: np.full_like(x, 7e4), whole.params["vae"])
+    with pytest.raises(CheckpointError, match="vae has numbers that float16 cannot hold"):
+        native.save(dataclasses.replace(whole, params={"vae": large}), tmp_path / "half", half=True)
+    assert not (tmp_path / "half").exists()

@@ -98,6 +98,8 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
         help="likewise (default: %(default)s)")
     add("--require", choices=("caption", "transcript"), default=default.require,
         help="leaves out clips without one")
+    add("--kind", choices=("sound", "music", "speech"), default=default.kind,
+        help="leaves out clips of another kind")
     add("--limit", type=int, metavar="N", help="only the first N clips")
 
 
@@ -129,6 +131,7 @@ def _run(arguments: argparse.Namespace) -> int:
         validation=arguments.validation,
         test=arguments.test,
         require=arguments.require,
+        kind=arguments.kind,
         limit=arguments.limit,
         shard_clips=arguments.shard_clips,
     )

@@ -14,6 +14,7 @@ WHY = {
     "source": "of which the source cannot give a clip",
     "name": "of a name that came before",
     "caption": "without a caption",
+    "kind": "of another kind",
     "transcript": "without a transcript",
     "unreadable": "unreadable",
     "short": "too short",

@@ -129,6 +129,9 @@ def _sorted_out(source: Iterable[Clip | Omission], settings: Settings) -> Iterat
             yield LeftOut(
                 name=clip.name, why="transcript", reason="no transcript, as --require asks"
             )
+        elif settings.kind and clip.kind != settings.kind:
+            kind = clip.kind or "of no known kind"
+            yield LeftOut(name=clip.name, why="kind", reason=f"{kind}, not {settings.kind}")
         else:
             yield clip
 

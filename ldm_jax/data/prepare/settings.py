@@ -20,6 +20,7 @@ class Settings:
         min_seconds: shorter clips and remainders are left out.
         validation, test: share of the clips for these splits, of those whose source says nothing of splits.
         require: leave out clips that have no "caption" or no "transcript".
+        kind: leave out clips of another kind, and those whose source does not say.
         limit: only the first so many clips of the source.
         shard_clips: clips of the source in one file of the dataset; None is 128, or so many that 256 files a
             split do.
@@ -36,6 +37,7 @@ class Settings:
     validation: float = 0.03
     test: float = 0.03
     require: Literal["", "caption", "transcript"] = ""
+    kind: Literal["", "sound", "music", "speech"] = ""
     limit: int | None = None
     shard_clips: int | None = None
 

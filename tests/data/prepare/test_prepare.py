@@ -224,6 +224,19 @@ def test_every_omission_is_in_the_report(tmp_path):
     assert all(one.reason in page for one in result.omissions)
 
 
+def test_one_kind_alone(twenty, tmp_path):
+    clips, _ = twenty
+    result = prepared(
+        [*clips, dataclasses.replace(clips[0], name="x", kind="")], tmp_path, kind="music"
+    )
+    assert {one.why for one in result.omissions} == {"kind"}
+    assert sorted(one.name for one in result.omissions) == sorted(
+        ["x", *(one.name for one in clips if one.kind == "sound")]
+    )
+    names = [row.name for row in open_prepared(result.folder).rows("train")]
+    assert names == [x.name for x in clips if x.kind == "music" and x.split == "train"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Deadly:
     """A file that ends the process that opens it, as a crash of a decoder does."""
