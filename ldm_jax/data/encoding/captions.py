@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ldm_jax.data import progress
 from ldm_jax.data.encoding.batches import ShardFiles, encoded, own_shards
 from ldm_jax.data.encoding.index import save_array
 from ldm_jax.data.encoding.parts import Part
@@ -43,8 +44,7 @@ def encode_captions(
         (name, k) for name in parts for k in shards if not shard_path(folder, name, k).exists()
     ]
     everything = len(parts) * len(captions)
-    bar = tqdm(total=everything, unit="caption", disable=None, desc="captions")
-    with bar:
+    with progress.bar("captions", total=everything, unit="captions") as bar:
         bar.update(everything - sum(_length(k, shard, len(captions)) for _, k in tasks))
         for name, k in tasks:
             texts = captions[k * shard : (k + 1) * shard]

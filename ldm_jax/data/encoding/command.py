@@ -30,7 +30,8 @@ def run(
     Args:
         prepared: folder or name of the dataset.
         checkpoint: folder, file or Hub id of a whole system.
-        audiomae: AudioMAE's weights, where the checkpoint has none: a published file, a folder of ours, or a Hub id.
+        audiomae: AudioMAE's weights, where the checkpoint has none: a published file, a folder of ours, one of a
+            run that trained it, or a Hub id.
         what: encodings; None is all that the checkpoint can make.
         batch: windows at a time on each device.
         settings: further fields of `Settings`.
@@ -62,5 +63,7 @@ def run(
 
 
 def _audiomae(where: str) -> Checkpoint:
-    ours = (pathlib.Path(where) / "model.json").exists()
-    return load(where) if ours else single.load(where, "audiomae")
+    run = pathlib.Path(where) / "export"
+    place = run if run.is_dir() else pathlib.Path(where)
+    ours = (place / "model.json").exists()
+    return load(place) if ours else single.load(where, "audiomae")

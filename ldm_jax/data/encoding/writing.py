@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.files import write_json
+from ldm_jax.data import progress
 from ldm_jax.data.encoding import parts as networks
 from ldm_jax.data.encoding.captions import encode_captions
 from ldm_jax.data.encoding.index import Index, build_index, load_index, save_index
@@ -129,7 +129,7 @@ def _encode_sounds(place: _Place, parts: Mapping[str, Part], batch: int, threads
         return
     programs = place.programs(parts)
     total = sum(len(windows.row) for windows in place.index.windows.values())
-    with tqdm(total=total, unit="window", disable=None, desc="windows") as bar:
+    with progress.bar("windows", total=total, unit="windows") as bar:
         for split, windows in place.index.windows.items():
             encode_windows(
                 place.prepared.rows(split),
@@ -171,8 +171,7 @@ def _index(prepared: Prepared, settings: Settings, folder: pathlib.Path) -> Inde
     splits = sorted(prepared.splits)
     if jax.process_index() == 0 and load_index(folder, splits) is None:
         rows = {
-            split: tqdm(prepared.rows(split), unit="clip", disable=None, desc=f"reading {split}")
-            for split in splits
+            split: progress.counted(f"reading {split}", prepared.rows(split)) for split in splits
         }
         rate = prepared.sample_rate
         index = build_index(

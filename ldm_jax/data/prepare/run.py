@@ -14,7 +14,6 @@ from ldm_jax.data.prepare.journal import Journal, LeftOut, Written, write_omissi
 from ldm_jax.data.prepare.metadata import VERSION, write_metadata
 from ldm_jax.data.prepare.place import clear, continued, held
 from ldm_jax.data.prepare.plan import Plan, make_plan
-from ldm_jax.data.prepare.progress import bar, counted
 from ldm_jax.data.prepare.report import write_report
 from ldm_jax.data.prepare.settings import Settings
 from ldm_jax.data.prepare.shards import (
@@ -30,6 +29,7 @@ from ldm_jax.data.prepare.shards import (
 from ldm_jax.data.prepare.statistics import histograms, summarize
 from ldm_jax.data.prepare.workers import Begun, outcomes
 from ldm_jax.data.prepared import DESCRIPTION
+from ldm_jax.data.progress import bar, counted
 
 PACKAGES = ("ldm_jax", "numpy", "soundfile", "soxr", "array_record")
 

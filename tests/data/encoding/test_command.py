@@ -50,6 +50,8 @@ def test_killed_and_run_again(make, system):
     out, errors = command(whole.folder, system, *OPTIONS).communicate()
     assert "has no network for loa: left out; AudioMAE's weights" in out
     assert "latents, clap_audio, t5, clap_text" in out, errors
+    for what in ("captions", "windows"):  # on no terminal it tells how far it is, in lines
+        assert any(x.startswith(f"{what}: 100%") for x in errors.splitlines()), errors
     (expected,) = (whole.folder / "encodings").iterdir()
 
     run = command(killed.folder, system, *OPTIONS)

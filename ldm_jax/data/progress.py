@@ -19,13 +19,13 @@ class _Lines:
         sys.stderr.flush()
 
 
-def bar(what: str, *, total: int | None = None, initial: int = 0) -> Any:
-    """A `tqdm` of clips."""
+def bar(what: str, *, total: int | None = None, initial: int = 0, unit: str = "clips") -> Any:
+    """A `tqdm`."""
     from tqdm import tqdm
 
     rare: dict[str, Any] = {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS}
     way = {} if sys.stderr.isatty() else {"file": _Lines(), "ncols": 100, "ascii": True, **rare}
-    return tqdm(desc=what, total=total, initial=initial, unit=" clips", miniters=1, **way)
+    return tqdm(desc=what, total=total, initial=initial, unit=f" {unit}", miniters=1, **way)
 
 
 def counted(what: str, items: Iterable[Item]) -> Iterator[Item]:
