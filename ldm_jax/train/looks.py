@@ -125,19 +125,20 @@ def _losses(
     followers: dict[str, Any],
     index: Any,
 ) -> Metrics:
-    """Every player's loss and figures with noise that depends on the batch's number alone."""
+    """Every player's loss and figures with noise that depends on the batch's number alone, and nothing dropped."""
+    stage = setup.stage.held_out()
     key = jax.random.fold_in(jax.random.key(setup.config.seed), index)
-    draws = setup.stage.draw(setup.networks, key, batch, step)
-    number, _ = rounds_of(setup.stage, step, setup.round_steps)
+    draws = stage.draw(setup.networks, key, batch, step)
+    number, _ = rounds_of(stage, step, setup.round_steps)
     # After the very last step there is no further round.
-    number = jnp.minimum(number, setup.stage.rounds() - 1)
+    number = jnp.minimum(number, stage.rounds() - 1)
     given = Given(
         *(frozen, batch, draws, constants, step),
-        followers=follower_params(setup.stage, followers, held, setup.representation.join),
+        followers=follower_params(stage, followers, held, setup.representation.join),
         round=number,
     )
     out: Metrics = {}
-    players = setup.stage.players(setup.networks)
+    players = stage.players(setup.networks)
     for player in players:
         loss, metrics = player.loss(params, given)
         prefix = "" if len(players) == 1 else f"{player.name}/"

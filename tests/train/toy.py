@@ -43,6 +43,9 @@ class Fit(Stage):
     def averaged(self):
         return ("line",)
 
+    def held_out(self):
+        return dataclasses.replace(self, noise=0.0)
+
     def features(self, text, mel, seconds):
         return STAGES["vae"](text, mel, seconds)
 

@@ -53,6 +53,10 @@ class AudioMAEStage(Stage):
         """AudioMAE."""
         return ("audiomae",)
 
+    def held_out(self) -> "AudioMAEStage":
+        """Without the decoder's dropout; patches stay hidden."""
+        return dataclasses.replace(self, decoder_dropout=False)
+
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:

@@ -62,6 +62,17 @@ class ClapStage(Stage):
         """CLAP."""
         return ("clap",)
 
+    def held_out(self) -> "ClapStage":
+        """Whole spectrograms, without dropout, normalised by the running statistics."""
+        return dataclasses.replace(
+            self,
+            time_stripes=(self.time_stripes[0], 0),
+            mel_stripes=(self.mel_stripes[0], 0),
+            text_dropout=0.0,
+            drop_path=0.0,
+            by_batch=False,
+        )
+
     def accumulates(self) -> bool:
         """Not: each microbatch would have its own, fewer negatives."""
         return False

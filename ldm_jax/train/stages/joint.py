@@ -61,6 +61,12 @@ class JointStage(LatentDiffusionStage):
             return ()
         return ("vae", "audiomae", "clap", *(() if self.speech else ("t5",)))
 
+    def held_out(self) -> "JointStage":
+        """No condition is taken away, and no dropout; the switch goes on, which decides what is learnt."""
+        without = LatentDiffusionStage.held_out(self)
+        assert isinstance(without, JointStage)
+        return dataclasses.replace(without, dropout=False)
+
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:

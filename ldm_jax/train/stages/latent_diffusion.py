@@ -98,6 +98,10 @@ class LatentDiffusionStage(Stage):
         }
         return tuple(name for name, need in needed.items() if need)
 
+    def held_out(self) -> "LatentDiffusionStage":
+        """No condition is taken away."""
+        return dataclasses.replace(self, drop_probability=0.0, clap_audio=0.0, clap_empty=0.0)
+
     def sampled(self, networks: Networks, *, round: int = -1) -> dict[str, Any]:
         """Prediction and schedule, and how many LOA tokens there are.
 

@@ -129,6 +129,10 @@ class Stage:
         """
         return self
 
+    def held_out(self) -> "Stage":
+        """The stage whose losses are taken of held-out clips: as in use, nothing dropped and nothing augmented."""
+        return self
+
     def adapted(self, networks: Networks) -> Networks:
         """The networks, as this stage changes those that it is given."""
         return networks

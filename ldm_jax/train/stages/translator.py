@@ -67,6 +67,10 @@ class TranslatorStage(Stage):
             return ()
         return ("audiomae", "clap", *(() if self.speech else ("t5",)))
 
+    def held_out(self) -> "TranslatorStage":
+        """Without dropout, from captions as they are."""
+        return dataclasses.replace(self, dropout=False, clap_audio=0.0, clap_empty=0.0)
+
     def features(
         self, text: TextTokenizers, mel: LogMelSettings, seconds: float
     ) -> tuple[Feature, ...]:
