@@ -7,6 +7,7 @@ key under which features are cached.
 
 import dataclasses
 import math
+import threading
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +17,7 @@ from ldm_jax.audio.resampling import resample
 from ldm_jax.audio.sinc_resampling import sinc_resample
 
 Wave = Float[np.ndarray, "..."]
+_IMPORTING = threading.Lock()
 
 
 @runtime_checkable
@@ -119,9 +121,19 @@ class Resampy:
             return wave[:: rate // self.rate], self.rate
         if int(len(wave) * self.rate / rate) < 1:
             return wave[:0], self.rate  # resampy raises
-        import resampy  # compiles its loops, slowly, when it is first called
+        return _resampy()(wave, rate, self.rate, filter="kaiser_best"), self.rate
 
-        return resampy.resample(wave, rate, self.rate, filter="kaiser_best"), self.rate
+
+def _resampy() -> Any:
+    """Its `resample`, imported when first asked for: it compiles its loops, slowly.
+
+    librosa leaves a module that loads itself on its first use, and before Python 3.12 not for two threads at once: the
+    second one finds it empty.
+    """
+    with _IMPORTING:
+        import resampy
+
+        return resampy.resample
 
 
 @dataclasses.dataclass(frozen=True)

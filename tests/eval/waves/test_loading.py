@@ -1,5 +1,8 @@
 """Files that are not as they should be: handled by rule and said so, or refused."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -100,3 +103,20 @@ def test_refused(write, tmp_path):
             load(Clip(name="b", path=tmp_path / "b.wav"), plain)
     with pytest.raises(FileNotFoundError):
         load(Clip(name="c", path=tmp_path / "c.wav"), plain)
+
+
+def test_threads_may_resample_at_once():
+    """In a process of its own: librosa leaves a resampy there that loads itself once, on its first use."""
+    program = """
+import threading
+import librosa.core.audio, numpy as np
+from ldm_jax.eval.waves.steps import Resampy
+at_once, lengths = threading.Barrier(4), []
+def run():
+    at_once.wait()
+    lengths.append(len(Resampy(rate=48_000)(np.zeros(1600), 16_000)[0]))
+threads = [threading.Thread(target=run) for _ in range(4)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+assert lengths == [4800] * 4, lengths
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
