@@ -63,10 +63,14 @@ RUNS = {
     "self_supervised": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.6),
     "latent_diffusion": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.8),
     "joint": (
-        25,
-        ("--config.stage.drop_probability=0.0", "--config.stage.dropout=False"),
-        "loss",
-        0.9,
+        40,
+        (
+            "--config.stage.drop_probability=0.0",
+            "--config.stage.dropout=False",
+            "--config.optimizer.learning_rate=1e-3",
+        ),
+        "loss/diffusion",  # half the whole loss is how far GPT-2 is off, and changes with who rolls out
+        0.8,
     ),
 }
 NEEDS = {
