@@ -18,7 +18,6 @@ import optax
 from jax.sharding import Mesh
 
 from ldm_jax.convert.checkpoint import Checkpoint, abstract_params, completed
-from ldm_jax.convert.load import load
 from ldm_jax.convert.native import describe
 from ldm_jax.data.features import Feature, TextTokenizers
 from ldm_jax.parallel.mesh import replicated, training_mesh
@@ -32,7 +31,7 @@ from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
 from ldm_jax.train.state import TrainState, initial
 from ldm_jax.train.step import Step, make_step
 from ldm_jax.train.trained import SYSTEM
-from ldm_jax.train.weights import Opened, check_added, open_networks
+from ldm_jax.train.weights import Opened, check_added, open_networks, tokenizer_folders
 
 TEXTUAL = ("clap", "t5", "phoneme_encoder")  # networks that read text
 
@@ -317,17 +316,10 @@ def _tokenizers(
 def _tokenizer_folders(
     config: Training, networks: Mapping[str, nn.Module]
 ) -> Mapping[str, pathlib.Path]:
-    """Of a checkpoint, or of a folder that holds `clap/`, `t5/`; none where nothing reads text."""
+    """Those of `data.tokenizers`; none where nothing reads text."""
     if not config.data.tokenizers or not networks.keys() & set(TEXTUAL):
         return {}
-    folder = pathlib.Path(config.data.tokenizers)
-    if (folder / "model.json").is_file() or (folder / "model_index.json").is_file():
-        return load(folder).tokenizers
-    if not folder.is_dir():
-        raise ValueError(
-            f"data.tokenizers is {folder}, which is neither a checkpoint nor a folder that holds clap/, t5/"
-        )
-    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return tokenizer_folders(pathlib.Path(config.data.tokenizers))
 
 
 def _named(key: Any, name: str) -> Any:

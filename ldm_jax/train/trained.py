@@ -21,7 +21,7 @@ from ldm_jax.train import lora, record
 from ldm_jax.train.checkpoints import checksums
 from ldm_jax.train.representation import Tree, flat, merged, nested
 from ldm_jax.train.weight_norm import weight_normed
-from ldm_jax.train.weights import SCRATCH, open_networks, scratch
+from ldm_jax.train.weights import SCRATCH, open_networks, scratch, tokenizer_folders
 
 # What a system consists of. A run may also have used or trained what is of no use afterwards: discriminators, LPIPS.
 SYSTEM = (
@@ -174,7 +174,7 @@ def _system(config: Mapping[str, Any], trained: Mapping[str, Tree]) -> Checkpoin
         return opened
     rate = int(config["data"]["sample_rate"])
     folder = pathlib.Path(config["data"]["tokenizers"])
-    files = {path.name: path for path in folder.glob("*") if path.is_dir()} if folder.name else {}
+    files = tokenizer_folders(folder) if folder.name and folder.is_dir() else {}
     return dataclasses.replace(
         opened, sample_rate=rate, hop=rate // 100, tokenizers={**opened.tokenizers, **files}
     )

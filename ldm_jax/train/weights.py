@@ -57,6 +57,21 @@ class Opened(Checkpoint):
     origins: Mapping[str, Checkpoint]
 
 
+def tokenizer_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Tokeniser files by network: those of a checkpoint, or a folder's own `clap/`, `t5/`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if (folder / "model.json").is_file() or (folder / "model_index.json").is_file():
+        return dict(load(folder).tokenizers)
+    if not folder.is_dir():
+        raise ValueError(
+            f"data.tokenizers is {folder}, which is neither a checkpoint nor a folder that holds clap/, t5/"
+        )
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
 def open_networks(
     networks: Mapping[str, nn.Module | Mapping[str, Any]],
     *,

@@ -11,7 +11,7 @@ from ldm_jax.convert.load import load
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.vae import VAE
 from ldm_jax.train.representation import flat
-from ldm_jax.train.weights import open_networks, scratch
+from ldm_jax.train.weights import open_networks, scratch, tokenizer_folders
 
 SMALL = AudioMAE(
     (64, 16),
@@ -174,3 +174,14 @@ def test_a_nested_field_has_its_path(base):
     other = clap.clone(text=clap.text.clone(num_layers=3))
     words = refused(networks={"clap": native.describe(other)}, trained=("clap",), checkpoint=base)
     assert "its text.num_layers is 2, that of networks.clap is 3" in words
+
+
+def test_tokenizers_of_a_checkpoint_or_of_a_folder(base, tmp_path):
+    """Those of a folder of ours lie one folder deeper than its weights."""
+    whole = load(base)
+    native.save(whole, tmp_path / "ours")
+    ours = tmp_path / "ours" / "tokenizers"
+    expected = {name: ours / name for name in whole.tokenizers}
+    assert tokenizer_folders(tmp_path / "ours") == tokenizer_folders(ours) == expected
+    with pytest.raises(ValueError, match="neither a checkpoint nor a folder that holds clap/, t5/"):
+        tokenizer_folders(tmp_path / "nothing")
