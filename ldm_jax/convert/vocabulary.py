@@ -38,7 +38,12 @@ def kept_pieces(
         words: how many of the most frequent pieces stay.
         special: tokens that stay.
         used: ids that stay.
+
+    Raises:
+        ValueError: `words` below 0.
     """
+    if words < 0:
+        raise ValueError(f"words is {words}; it must be at least 0")
     order = sorted(vocabulary, key=lambda piece: vocabulary[piece])
     special = set(special)
     plain = [piece for piece in order if piece not in special and not piece.startswith("[unused")]
@@ -50,10 +55,12 @@ def reduced_tokenizer(content: Mapping[str, Any], kept: Sequence[int]) -> dict[s
     """`tokenizer.json` of the pieces `kept`, which are numbered from 0 on in that order.
 
     Raises:
-        CheckpointError: not a WordPiece.
+        CheckpointError: not a WordPiece, or one whose special tokens are not put around a text by a template.
     """
     if (kind := content["model"].get("type")) != "WordPiece":
         raise CheckpointError(f"the tokeniser is a {kind}; only a WordPiece can be reduced")
+    if (kind := (content.get("post_processor") or {}).get("type")) != "TemplateProcessing":
+        raise CheckpointError(f"the tokeniser ends with {kind}; supported is TemplateProcessing")
     number = {old: new for new, old in enumerate(kept)}
     out = json.loads(json.dumps(content))
     vocabulary = content["model"]["vocab"]

@@ -11,9 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ldm_jax.models.layers import Dtype
 from ldm_jax.models.roberta import Embeddings, Encoder
 
-_BEFORE_FIRST = (
-    -1
-)  # `pad_token_id` of `Embeddings`, which counts real tokens from the next position on
+# `pad_token_id` of `Embeddings`, which counts real tokens from the next position on.
+_BEFORE_FIRST = -1
 
 
 class BERT(nn.Module):

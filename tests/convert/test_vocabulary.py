@@ -153,6 +153,12 @@ def test_what_cannot_be_reduced_is_said(source, tmp_path):
     content["model"]["type"] = "Unigram"
     with pytest.raises(ValueError, match="a Unigram; only a WordPiece"):
         vocabulary.reduced_tokenizer(content, [0])
+    content["model"]["type"] = "WordPiece"
+    content["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 0]}
+    with pytest.raises(ValueError, match="ends with BertProcessing; supported is Template"):
+        vocabulary.reduced_tokenizer(content, [0])
+    with pytest.raises(ValueError, match="words is -1; it must be at least 0"):
+        vocabulary.kept_pieces({}, words=-1, special=())
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read"):
         vocabulary._read(tmp_path / "tokenizer.json")
 
