@@ -1,7 +1,7 @@
 # make sample   set-up and a first clip       make test      set-up and the tests (minutes)
 # make test-all the slow tests too            make parity    against PyTorch, diffusers, transformers
 # make goldens  rewrites tests/golden from those peers      make lint / make format
-# make small-model  data, text encoder and every run of configs/small, from nothing (hours)
+# make small-model  data, text encoder and every run of configs/small, from nothing (days on two cores)
 PYTHON ?= python3
 PROMPT ?= a dog barks in the park
 CHECKPOINT ?=
