@@ -125,6 +125,11 @@ def caption_of(
     return ", ".join(words) + "." if words else ""
 
 
+def may_repeat(row: Row) -> bool:
+    """Whether a short clip may be filled up with itself: never speech."""
+    return not row.transcript and row.kind != "speech"
+
+
 def _mixable(row: Row, one: Segment) -> bool:
     return bool(one.caption) and not row.transcript
 
@@ -175,7 +180,7 @@ def _padded(
     missing = shaping.length - len(wave)
     if not missing:
         return wave
-    if shaping.padding == "repeat" and not row.transcript and row.kind != "speech":
+    if shaping.padding == "repeat" and may_repeat(row):
         return np.resize(wave, shaping.length)
     before = int(generator.integers(missing + 1)) if shaping.padding == "random" else 0
     return np.pad(wave, (before, missing - before))

@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.loa,
         help="8 tokens a window, or all of AudioMAE's features, for speech and for random pooling",
     )
+    parser.add_argument(
+        "--padding",
+        choices=("end", "repeat"),
+        default=defaults.padding,
+        help="zeros behind a short window, or the window again and again, but for speech",
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=defaults.dtype)
     parser.add_argument("--batch", type=int, default=8, help="windows at a time on each device")
     return parser

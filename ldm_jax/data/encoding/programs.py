@@ -76,6 +76,8 @@ def window_inputs(
     settings: Settings,
     rate: int,
     fusion: bool,
+    *,
+    repeat: bool = False,
 ) -> Arrays:
     """What the programs `names` read of one window.
 
@@ -85,10 +87,11 @@ def window_inputs(
         settings: of the encoding.
         rate: of the wave in Hz.
         fusion: whether CLAP reads four spectrograms.
+        repeat: whether what is short is repeated, for VAE and AudioMAE; else zeros follow it.
     """
     length = round(settings.seconds * rate)
     wave = shaped(wave)
-    padded = np.pad(wave, (0, length - len(wave)))
+    padded = np.resize(wave, length) if repeat else np.pad(wave, (0, length - len(wave)))
     inputs: Arrays = {}
     if "latents" in names:
         inputs["wave"] = padded

@@ -47,6 +47,8 @@ class Settings:
             seconds or is the whole clip.
         loa: "pooled" stores AudioMAE's features pooled 8 x 8, the published evaluation's tokens for sound and music;
             "grid" all of them, for speech and for training that draws its pooling.
+        padding: of a window that sounds for less than `seconds`: "end" puts zeros behind, "repeat" repeats it but for
+            speech, as `data.segments.Shaping`.
         clap_padding: of a window that sounds for less than 10 s; see `clap_features`.
         dtype: the networks' compute type.
         shard: windows, or captions, in a file.
@@ -59,6 +61,7 @@ class Settings:
     seconds: float = 10.24
     shortest: float = 1.0
     loa: str = "pooled"
+    padding: str = "end"
     clap_padding: str = "repeatpad"
     dtype: str = "float32"
     shard: int = 1024
@@ -70,6 +73,8 @@ class Settings:
             raise ValueError(f"nothing to encode; there are {', '.join(WHAT)}")
         if self.loa not in ("pooled", "grid"):
             raise ValueError(f"loa is {self.loa!r}; it can be 'pooled' or 'grid'")
+        if self.padding not in ("end", "repeat"):
+            raise ValueError(f"padding is {self.padding!r}; it can be 'end' or 'repeat'")
         if self.clap_padding not in ("repeatpad", "repeat", "pad"):
             raise ValueError(
                 f"clap_padding is {self.clap_padding!r}; it can be 'repeatpad', 'repeat' or 'pad'"

@@ -12,6 +12,7 @@ from ldm_jax.data.encoding.index import Windows
 from ldm_jax.data.encoding.programs import Arrays, Programs, window_inputs
 from ldm_jax.data.encoding.settings import Settings, shard_path
 from ldm_jax.data.rows import Row, sound_of
+from ldm_jax.data.segments import may_repeat
 
 
 def encode_windows(
@@ -89,6 +90,7 @@ def _row_inputs(
             settings=settings,
             rate=row.sample_rate,
             fusion=fusion,
+            repeat=settings.padding == "repeat" and may_repeat(row),
         )
         for i in places
     ]

@@ -19,6 +19,7 @@ from ldm_jax.data.encoding.captions import encode_captions
 from ldm_jax.data.encoding.index import Index, build_index, load_index, save_index
 from ldm_jax.data.encoding.parts import Part
 from ldm_jax.data.encoding.programs import Programs, compiled
+from ldm_jax.data.encoding.reuse import take_over
 from ldm_jax.data.encoding.settings import FORMAT, Settings, key
 from ldm_jax.data.encoding.windows import encode_windows
 from ldm_jax.data.prepared import Prepared
@@ -87,6 +88,13 @@ def encode(
     for name, part in parts.items():  # before any work, whether the networks can take the windows
         compiled(name, part.module, settings, prepared.sample_rate, mesh)
     index = _index(prepared, settings, folder)
+    if jax.process_index() == 0 and (
+        known := take_over(
+            folder, fingerprint=prepared.fingerprint, settings=settings, networks=identity
+        )
+    ):
+        print(f"{', '.join(known)}: as in an earlier encoding")
+    _meet("taken over")
     place = _Place(prepared=prepared, index=index, settings=settings, folder=folder, mesh=mesh)
     _encode_texts(place, _some(parts, settings.textual), batch)
     _encode_sounds(place, _some(parts, settings.windowed), batch, threads or os.cpu_count() or 1)

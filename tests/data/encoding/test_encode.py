@@ -1,5 +1,6 @@
 """What is stored against each network run alone, on one clip, from the clip's own samples."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,6 +11,7 @@ import soxr
 from ldm_jax.audio.clap_features import clap_features
 from ldm_jax.audio.kaldi import audiomae_input
 from ldm_jax.audio.log_mel import MEL_16K, log_mel
+from ldm_jax.convert import random_checkpoint
 from ldm_jax.data.encoding import windows
 from ldm_jax.data.encoding.reading import open_encoding
 from ldm_jax.data.encoding.writing import encode
@@ -82,6 +84,40 @@ def test_latents_are_the_encoders_means_and_deviations(train, checkpoint):
         assert stored.shape == (1, 32, 16, 16)
         close(stored[..., :8], np.asarray(mean))
         close(stored[..., 8:], np.exp(0.5 * np.asarray(logvar)))
+
+
+def test_short_windows_may_be_repeated(make, checkpoint):
+    vae, params = checkpoint.networks["vae"], {"params": checkpoint.params["vae"]}
+    encoder = jax.jit(lambda mel: vae.apply(params, mel, method="encode"))
+    prepared = make(count=2)
+    settings = dataclasses.replace(SETTINGS, what=("latents",), padding="repeat")
+    encode(prepared, checkpoint, settings=settings, batch=1)
+    repeated = open_encoding(prepared)
+    (short, wave), _ = itertools.islice(by_hand(repeated), 2)
+    assert len(wave) < WINDOW
+    whole = np.resize(wave, WINDOW).astype(np.float32)
+    mean, _ = encoder(log_mel(whole, MEL_16K)[None, ..., None])
+    stored = repeated.batch([short], what=["latents"])["latents"]
+    close(stored[..., :8], np.asarray(mean))
+
+
+def test_what_a_neighbour_has_is_not_computed_again(make, checkpoint, monkeypatch):
+    prepared = make(count=3)
+    some = dataclasses.replace(SETTINGS, what=("latents", "t5"))
+    more = dataclasses.replace(SETTINGS, what=("latents", "t5", "clap_text"))
+    first = encode(prepared, checkpoint, settings=some, batch=1)
+    other = random_checkpoint.random_params(checkpoint.networks["vae"], name="vae", seed=1)
+    changed = dataclasses.replace(checkpoint, params={**checkpoint.params, "vae": other})
+    second = encode(prepared, changed, settings=some, batch=1)
+    with monkeypatch.context() as patch:  # nothing may be left to do for the windows
+        patch.setattr(windows, "encoded", None)
+        third = encode(prepared, checkpoint, settings=more, batch=1)
+    kept = {name: x for name, x in contents(first).items() if name != "encoding.json"}
+    assert kept.items() <= contents(third).items()
+    files = [name for name in kept if name.endswith(".npy") and "latents" in name]
+    assert files
+    assert all(contents(second)[name] != kept[name] for name in files)
+    assert (first / "t5-00000.npy").stat().st_ino == (second / "t5-00000.npy").stat().st_ino
 
 
 def test_loa_is_audiomaes_features_pooled(train, audiomae):

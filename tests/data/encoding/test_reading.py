@@ -162,7 +162,7 @@ def test_one_of_several_must_be_named(copy):
 
 def test_every_setting_has_a_folder_of_its_own():
     changes = ({}, {"what": ("t5",)}, {"seconds": 5.0}, {"shortest": 0.5}, {"loa": "grid"},
-               {"clap_padding": "pad"}, {"dtype": "bfloat16"}, {"shard": 7})  # fmt: skip
+               {"clap_padding": "pad"}, {"padding": "repeat"}, {"dtype": "bfloat16"}, {"shard": 7})  # fmt: skip
     keys = [key("dataset", dataclasses.replace(Settings(), **change), {}) for change in changes]
     keys += [key("other", Settings(), {}), key("dataset", Settings(), {"t5": "00"})]
     assert len(set(keys)) == len(keys)
@@ -176,6 +176,7 @@ def test_every_setting_has_a_folder_of_its_own():
         ({"what": ("mel",)}, "'mel' cannot be encoded; there are latents, loa"),
         ({"loa": "some"}, "it can be 'pooled' or 'grid'"),
         ({"clap_padding": "none"}, "'repeatpad', 'repeat' or 'pad'"),
+        ({"padding": "zeros"}, "it can be 'end' or 'repeat'"),
         ({"dtype": "int8"}, "'float32' or 'bfloat16'"),
         ({"seconds": 0.0}, "must be positive"),
     ],
