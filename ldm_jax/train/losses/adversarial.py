@@ -6,10 +6,11 @@ has them, for the VAE; least squares (Mao et al., arXiv 1611.04076) and feature 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Scalar = Float[Array, ""]
 
@@ -51,6 +52,23 @@ def feature_distance(
 ) -> Scalar:
     """Over all layers of all discriminators, sum_l mean |real_l - fake_l|."""
     return _total([jnp.abs(r - f).mean() for r, f in zip(real, fake, strict=True)])
+
+
+def once_heard(
+    judged: Callable[[Any], Any], argument: Any, *, step: Int[Array, ""], start: int
+) -> Any:
+    """What `judged` makes of `argument`; zeros, at no cost, before the step `start`.
+
+    A figure of the log is a sum and a count, so that one of zeros counts nowhere.
+    """
+    if start <= 0:
+        return judged(argument)
+
+    def unheard(argument: Any) -> Any:
+        shapes = jax.eval_shape(judged, argument)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return jax.lax.cond(step >= start, judged, unheard, argument)
 
 
 def _total(terms: Sequence[Scalar]) -> Scalar:

@@ -21,7 +21,7 @@ from ldm_jax.audio.log_mel import LogMelSettings
 from ldm_jax.data.features import STAGES, Feature, TextTokenizers
 from ldm_jax.models.layers import upcast
 from ldm_jax.models.vae import VAE
-from ldm_jax.train.losses.adversarial import DISCRIMINATOR_LOSSES, score_loss
+from ldm_jax.train.losses.adversarial import DISCRIMINATOR_LOSSES, once_heard, score_loss
 from ldm_jax.train.losses.vae import (
     CELL_LOSSES,
     adaptive_weight,
@@ -166,7 +166,7 @@ class VAEStage(Stage):
             loss = DISCRIMINATOR_LOSSES[self.disc_loss](real=real_scores, fake=fake_scores)
             return loss, {"logits_real": mean(real_scores), "logits_fake": mean(fake_scores)}
 
-        return self._if_heard(given, judged, params["discriminator"])
+        return once_heard(judged, params["discriminator"], step=given.step, start=self.disc_start)
 
     def _vae_loss(
         self, networks: Networks, params: AllParams, given: Given
@@ -193,7 +193,9 @@ class VAEStage(Stage):
                 heard = {"g_loss": mean(score), "d_weight": mean(weight)}
                 return weight * score, weight * score_slope, heard
 
-            score, score_slope, heard = self._if_heard(given, judged, fixed)
+            score, score_slope, heard = once_heard(
+                judged, fixed, step=given.step, start=self.disc_start
+            )
             total, slope, figures = total + score, slope + score_slope, figures | heard
         figures |= {"kl": mean(kl), "posterior_std": mean(jnp.exp(0.5 * upcast(coded.logvar)))}
         return with_gradient(total, upcast(made), slope) + self.kl_weight * kl, figures
@@ -215,18 +217,6 @@ class VAEStage(Stage):
             logvar=self.logvar,
         )
         return loss, {**figures, "nll_loss": mean(loss)}
-
-    def _if_heard(self, given: Given, judged: Callable[[Any], Any], argument: Any) -> Any:
-        """What `judged` makes of `argument`; zeros, at no cost, until the discriminator is heard.
-
-        A figure of the log is a sum and a count, so that one of zeros counts nowhere.
-        """
-
-        def unheard(argument: Any) -> Any:
-            shapes = jax.eval_shape(judged, argument)
-            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-        return jax.lax.cond(given.step >= self.disc_start, judged, unheard, argument)
 
 
 def _vae(networks: Networks) -> VAE:

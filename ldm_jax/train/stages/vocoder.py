@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.log_mel import LogMelSettings, log_mel
+from ldm_jax.audio.multi_resolution_stft import multi_resolution_stft
 from ldm_jax.data.features import STAGES, Feature, TextTokenizers
 from ldm_jax.models.layers import upcast
 from ldm_jax.models.normed_convolution import iterated
@@ -26,6 +27,7 @@ from ldm_jax.train.losses.adversarial import (
     feature_distance,
     least_squares,
     least_squares_of_fakes,
+    once_heard,
 )
 from ldm_jax.train.metrics import Metrics, mean
 from ldm_jax.train.previews import Preview
@@ -52,6 +54,7 @@ class VocoderStage(Stage):
         discriminator    sum_k mean (1 - D_k(x))^2 + mean D_k(x')^2
         generator        sum_k mean (1 - D_k(x'))^2 + feature_weight sum_l mean |f_l(x) - f_l(x')|
                          + mel_weight mean |log-mel(x) - log-mel(x')|
+                         + stft_weight (spectral convergence + distance of log magnitudes of x and x')
 
     A log-mel is that of the stretch alone, as published. 8192 samples have 51 frames at a hop of 160, from which the
     published 16 kHz generator makes 8192 samples; where a generator makes more or fewer, both are cut to the shorter.
@@ -65,6 +68,10 @@ class VocoderStage(Stage):
         loss_fmax: that of the log-mels in the loss, up to half the rate; 0 is `fmax`.
         mel_weight: see above.
         feature_weight: see above.
+        stft_weight: of the multi-resolution STFT loss of Parallel WaveGAN (`audio.multi_resolution_stft`); published is
+            0.
+        disc_start: the first step on which the discriminators learn and are heard; published is 0. A generator that
+            has its spectrograms right before costs a fraction of the step until then.
         from_clip: the generator's input is cut from the batch's `log_mel`, for what has been put there in its place
             (reconstructions of a VAE, say); else it is made from the stretch.
         weight_norm: whether the generator trains lengths and directions of its kernels apart, as published.
@@ -79,6 +86,8 @@ class VocoderStage(Stage):
     loss_fmax: float = 0.0
     mel_weight: float = 45.0
     feature_weight: float = 2.0
+    stft_weight: float = 0.0
+    disc_start: int = 0
     from_clip: bool = False
     weight_norm: bool = True
     previewed: int = 2
@@ -177,16 +186,16 @@ class VocoderStage(Stage):
     def _discriminator_loss(
         self, networks: Networks, params: AllParams, given: Given
     ) -> tuple[Float[Array, ""], Metrics]:
-        pair = self._pair(networks, params, given)
-        real = _verdicts(networks, params, pair.real)
-        fake = _verdicts(networks, params, jax.lax.stop_gradient(pair.fake))
-        real_scores, fake_scores = ([x.scores for x in verdicts] for verdicts in (real, fake))
-        loss = least_squares(real=real_scores, fake=fake_scores)
-        figures = {
-            "scores_real": _mean_of(real_scores),
-            "scores_fake": _mean_of(fake_scores),
-        }
-        return loss, figures
+        def judged(judge: Params) -> tuple[Array, Metrics]:
+            pair = self._pair(networks, params, given)
+            real = _verdicts(networks, judge, pair.real)
+            fake = _verdicts(networks, judge, jax.lax.stop_gradient(pair.fake))
+            real_scores, fake_scores = ([x.scores for x in verdicts] for verdicts in (real, fake))
+            loss = least_squares(real=real_scores, fake=fake_scores)
+            figures = {"scores_real": _mean_of(real_scores), "scores_fake": _mean_of(fake_scores)}
+            return loss, figures
+
+        return once_heard(judged, params["discriminator"], step=given.step, start=self.disc_start)
 
     def _vocoder_loss(
         self, networks: Networks, params: AllParams, given: Given
@@ -194,13 +203,24 @@ class VocoderStage(Stage):
         pair = self._pair(networks, params, given)
         settings = self._mel(_vocoder(networks), fmax=self.loss_fmax or self.fmax)
         error = jnp.abs(log_mel(pair.real, settings) - log_mel(pair.fake, settings)).mean()
-        real, fake = (_verdicts(networks, params, wave) for wave in pair)
-        fooling = least_squares_of_fakes([x.scores for x in fake])
-        real_layers, fake_layers = ([f for x in v for f in x.features] for v in (real, fake))
-        features = feature_distance(real=real_layers, fake=fake_layers)
-        loss = fooling + self.feature_weight * features + self.mel_weight * error
-        figures = {"mel_error": error, "fooling_loss": fooling, "feature_loss": features}
-        return loss, {name: mean(value) for name, value in figures.items()}
+
+        def judged(fake_wave: Array) -> tuple[Array, Metrics]:
+            judge = params["discriminator"]
+            real, fake = (_verdicts(networks, judge, wave) for wave in (pair.real, fake_wave))
+            fooling = least_squares_of_fakes([x.scores for x in fake])
+            real_layers, fake_layers = ([f for x in v for f in x.features] for v in (real, fake))
+            features = feature_distance(real=real_layers, fake=fake_layers)
+            figures = {"fooling_loss": mean(fooling), "feature_loss": mean(features)}
+            return fooling + self.feature_weight * features, figures
+
+        loss, figures = once_heard(judged, pair.fake, step=given.step, start=self.disc_start)
+        loss = loss + self.mel_weight * error
+        if self.stft_weight:
+            convergence, distance = multi_resolution_stft(pair.fake, pair.real)
+            stft: Any = (convergence + distance).mean()
+            loss = loss + self.stft_weight * stft
+            figures = {**figures, "stft_loss": mean(stft)}
+        return loss, {**figures, "mel_error": mean(error)}
 
     def _pair(self, networks: Networks, params: AllParams, given: Given) -> _Pair:
         vocoder = _vocoder(networks)
@@ -244,9 +264,9 @@ def _stretch(
     return jax.vmap(lambda row, first: jax.lax.dynamic_slice_in_dim(row, first, length))(x, start)
 
 
-def _verdicts(networks: Networks, params: AllParams, wave: Array) -> list[Verdict]:
+def _verdicts(networks: Networks, judge: Params, wave: Array) -> list[Verdict]:
     """In float32, whatever the compute type."""
-    out: Any = networks["discriminator"].apply({"params": params["discriminator"]}, wave)
+    out: Any = networks["discriminator"].apply({"params": judge}, wave)
     return jax.tree.map(upcast, out)
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldm_jax.audio.log_mel import MEL_16K, MEL_48K, log_mel
+from ldm_jax.audio.log_mel import MEL_16K, MEL_48K, LogMelSettings, log_mel
+from ldm_jax.audio.multi_resolution_stft import multi_resolution_stft
 from ldm_jax.convert import discriminators
 from ldm_jax.convert import vocoder as convert_vocoder
 from ldm_jax.convert.checkpoint import abstract_params
@@ -115,6 +116,49 @@ def test_losses_and_gradients_are_the_authors(dtype, bound):
     vectors = [x for name, x in ours.items() if name.endswith("weight_u")]
     assert len(vectors) == 8
     assert all((x == 0).all() for x in vectors)
+
+
+def test_before_its_start_a_discriminator_is_not_heard_and_learns_nothing():
+    networks, params = networks_of("float32"), opened("float32")
+    given, golden = given_of(cases.inputs()["wave"], "float32"), load("vocoder_training")[1]
+    late = dataclasses.replace(STAGE, disc_start=3)
+    discriminator, generator = late.players(networks)
+
+    @jax.jit
+    def losses(given):
+        judge = {"discriminator": params["discriminator"]}
+        learned = jax.value_and_grad(lambda mine: discriminator.loss({**params, **mine}, given)[0])(
+            judge
+        )
+        return learned, generator.loss(params, given)
+
+    for step, heard in ((2, False), (3, True)):
+        (loss, slope), (whole, metrics) = losses(given._replace(step=jnp.int32(step)))
+        if heard:
+            assert relative_error(loss, golden["discriminator"]) < FLOAT32_BOUND
+            assert relative_error(whole, golden["generator"]) < FLOAT32_BOUND
+        else:
+            assert loss == 0
+            assert all((x == 0).all() for x in jax.tree.leaves(slope))
+            error = figures(metrics)["mel_error"]
+            np.testing.assert_allclose(whole, late.mel_weight * error, rtol=1e-6)
+
+
+def test_the_stft_loss_is_that_of_the_stretch():
+    networks, params = networks_of("float32"), opened("float32")
+    wave = cases.inputs()["wave"]
+    given = given_of(wave, "float32")
+    more = dataclasses.replace(STAGE, stft_weight=2.5, disc_start=1)
+    less = dataclasses.replace(more, stft_weight=0.0)
+    with_it, without = (stage.players(networks)[1].loss(params, given)[0] for stage in (more, less))
+    mel = log_mel(
+        jnp.asarray(wave, jnp.float32),
+        LogMelSettings(**cases.MEL, hop=160, num_mels=cases.VOCODER["model_in_dim"]),
+    )
+    made = networks["vocoder"].apply({"params": params["vocoder"]}, mel)
+    size = min(made.shape[-1], wave.shape[-1])
+    told = multi_resolution_stft(np.asarray(made)[:, :size], wave[:, :size])
+    np.testing.assert_allclose(with_it - without, 2.5 * sum(told).mean(), rtol=1e-4)
 
 
 def test_spectral_norm_goes_on_after_a_step():
