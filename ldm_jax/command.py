@@ -15,6 +15,7 @@ from ldm_jax import students
 from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
 from ldm_jax.config import PRESETS, Generation, preset
 from ldm_jax.diffusion.samplers import SAMPLERS
+from ldm_jax.shipped import DEFAULT
 from ldm_jax.text.prompts import Request, read_prompts
 
 SHARED = (
@@ -41,10 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--prompts", type=pathlib.Path, metavar="FILE", help="one clip a line: .txt, .csv or .jsonl"
     )
-    add("--checkpoint", help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2")
+    add(
+        "--checkpoint",
+        default=DEFAULT,
+        help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2 (default: %(default)s, which comes "
+        "with this package)",
+    )
     add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
         help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip
-    add("--seconds", type=float, default=default.seconds, help="length (default: %(default)s)")
+    add(
+        "--seconds",
+        type=float,
+        help="length (default: of what the checkpoint was trained on; published: 10.24)",
+    )
     add("--steps", type=int,
         help=f"sampling steps (default: those of a distilled checkpoint, else {default.steps})")  # fmt: skip
     add("--guidance-scale", type=float,
@@ -152,15 +162,11 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
 
     Raises:
         ValueError: options that contradict each other, are out of range or not what the checkpoint was distilled for,
-            a bad prompt file, no checkpoint.
+            a bad prompt file, a checkpoint that is none.
         OSError: a prompt file that cannot be read, an output that cannot be written.
     """
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise ValueError("give either a prompt or --prompts FILE")
-    if arguments.checkpoint is None:
-        raise ValueError(
-            "give --checkpoint: a folder, an official .pth file, or a Hub id such as cvssp/audioldm2"
-        )
     if not 1 <= arguments.batch_size <= 1024:
         raise ValueError(f"--batch-size must be from 1 to 1024, not {arguments.batch_size}")
     given = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Generation)}
@@ -173,9 +179,12 @@ def plan_jobs(arguments: argparse.Namespace) -> tuple[list[Job], int]:
         requests = read_prompts(arguments.prompts)
     paths = _paths(arguments.output, requests, several=arguments.prompts is not None)
     _check_writable(paths[0].parent)
-    from ldm_jax.convert.load import read_distilled  # imports the networks
+    from ldm_jax.convert.load import read_own  # imports the networks
 
-    distilled = read_distilled(arguments.checkpoint)
+    own = read_own(arguments.checkpoint)
+    distilled = own.distilled
+    if given["seconds"] is None:
+        given["seconds"] = own.seconds
     asked = students.settings(distilled, **given)
     used = vars(arguments) | dataclasses.asdict(asked)
     shared = {name: used[name] for name in SHARED}

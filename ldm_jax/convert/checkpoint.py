@@ -43,6 +43,22 @@ SCHEDULER = {
 }
 
 
+SECONDS = 10.24  # of the clips that every published system was trained on
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Own:
+    """What a checkpoint is asked for where nothing else is said.
+
+    Attributes:
+        distilled: how a distilled UNet has to be sampled; None for one that is not.
+        seconds: length of the clips that it was trained on.
+    """
+
+    distilled: Distilled | None = None
+    seconds: float = SECONDS
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Networks by name, with their parameters under the same names.
@@ -58,7 +74,8 @@ class Checkpoint:
         loa_tokens: how many LOA tokens GPT-2 rolls out.
         preset: the preset this was made with, or None where either may be chosen.
         source: what it was read from, for records.
-        distilled: how a distilled UNet has to be sampled; None for one that is not.
+        distilled: see `Own`.
+        seconds: see `Own`.
     """
 
     networks: Mapping[str, nn.Module]
@@ -71,6 +88,12 @@ class Checkpoint:
     preset: str | None
     source: str
     distilled: Distilled | None = None
+    seconds: float = SECONDS
+
+    @property
+    def own(self) -> Own:
+        """What is to be known before anything is drawn."""
+        return Own(distilled=self.distilled, seconds=self.seconds)
 
 
 def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:

@@ -1,4 +1,4 @@
-"""From a path, or an id of the Hugging Face Hub, to files on disk."""
+"""From a path, a name of what comes with the package, or an id of the Hugging Face Hub, to files on disk."""
 
 import glob
 import pathlib
@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from ldm_jax.convert.lazy import CheckpointError
+from ldm_jax.shipped import shipped
 
 _FILES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json")
 _OTHER_FRAMEWORKS = (".msgpack", ".h5", ".ot", ".onnx", ".onnx_data", ".tflite", ".gguf")
@@ -32,12 +33,12 @@ def resolve(
 ) -> pathlib.Path:
     """The file or folder that is meant: a path that exists, else a snapshot of a Hub repository.
 
-    A repository comes through the Hub's cache (below `HF_HOME`): only what is not there is
-    downloaded, and without a network the cache is used as it is. What is there as safetensors is
-    not downloaded as `.bin` too.
+    A path that exists comes first, then a checkpoint of the package (`ldm_jax.shipped`). A repository
+    comes through the Hub's cache (below `HF_HOME`): only what is not there is downloaded, and without
+    a network the cache is used as it is. What is there as safetensors is not downloaded as `.bin` too.
 
     Args:
-        path_or_id: a path, or an id such as `cvssp/audioldm2`.
+        path_or_id: a path, a name such as `small`, or an id such as `cvssp/audioldm2`.
         revision: branch, tag or commit of a repository; no matter for a path.
         allow_patterns: only files that match one of these are downloaded.
 
@@ -48,6 +49,8 @@ def resolve(
     path = pathlib.Path(name).expanduser()
     if path.exists():
         return path
+    if (own := shipped(name)) is not None:
+        return own
     if path.suffix in _FILES or not _is_id(name):
         raise CheckpointError(
             f"{name} does not exist, nor is it an id of the Hub (organisation/name)"

@@ -3,10 +3,9 @@
 import pathlib
 
 from ldm_jax.convert import diffusers_folder, native, official
-from ldm_jax.convert.checkpoint import Checkpoint
+from ldm_jax.convert.checkpoint import Checkpoint, Own
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
-from ldm_jax.diffusion.distilled import Distilled
 
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 
@@ -38,13 +37,11 @@ def load(path_or_id: str | pathlib.Path, *, revision: str | None = None) -> Chec
     )
 
 
-def read_distilled(
-    path_or_id: str | pathlib.Path, *, revision: str | None = None
-) -> Distilled | None:
-    """How a checkpoint has to be sampled; None for one that is not distilled. No weights are read or downloaded.
+def read_own(path_or_id: str | pathlib.Path, *, revision: str | None = None) -> Own:
+    """What a checkpoint is asked for where nothing else is said. No weights are read or downloaded.
 
     Raises:
         CheckpointError: nothing there, or a broken `model.json`.
     """
     path = resolve(path_or_id, revision=revision, allow_patterns=["model.json"])
-    return native.read_distilled(path) if (path / "model.json").is_file() else None
+    return native.read_own(path) if (path / "model.json").is_file() else Own()

@@ -12,7 +12,7 @@ import flax.linen as nn
 import numpy as np
 from flax import traverse_util
 
-from ldm_jax.convert.checkpoint import Checkpoint, abstract_params
+from ldm_jax.convert.checkpoint import SECONDS, Checkpoint, Own, abstract_params
 from ldm_jax.convert.files import open_tensors, save_tensors, staged, write_json
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
@@ -135,6 +135,7 @@ def save(
                 "hop": checkpoint.hop,
                 "loa_tokens": checkpoint.loa_tokens,
                 "preset": checkpoint.preset,
+                "seconds": checkpoint.seconds,
                 "distilled": None
                 if checkpoint.distilled is None
                 else checkpoint.distilled.to_json(),
@@ -180,16 +181,18 @@ def load(folder: pathlib.Path) -> Checkpoint:
         preset=content["preset"],
         source=str(folder),
         distilled=distilled,
+        seconds=_seconds(content),
     )
 
 
-def read_distilled(folder: pathlib.Path) -> Distilled | None:
-    """How what lies in a folder of ours has to be sampled; None if it is not distilled. No weights are read.
+def read_own(folder: pathlib.Path) -> Own:
+    """What a folder of ours is asked for where nothing else is said. No weights are read.
 
     Raises:
         CheckpointError: a broken `model.json`, or one of a newer format.
     """
-    return _distilled(_content(folder), folder)
+    content = _content(folder)
+    return Own(distilled=_distilled(content, folder), seconds=_seconds(content))
 
 
 def check_guidance(
@@ -229,6 +232,11 @@ def _distilled(content: Mapping[str, Any], folder: pathlib.Path) -> Distilled | 
         return Distilled.from_json(told)
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / 'model.json'} cannot be understood: {error}") from None
+
+
+def _seconds(content: Mapping[str, Any]) -> float:
+    """Folders from before it was kept have nothing of this name."""
+    return float(content.get("seconds", SECONDS))
 
 
 def _read(path: pathlib.Path, module: nn.Module) -> Params:

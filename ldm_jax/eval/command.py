@@ -109,8 +109,7 @@ def _add_drawing(group: argparse._ArgumentGroup) -> None:
     add(
         "--seconds",
         type=float,
-        default=default.seconds,
-        help="length of the clips (default: %(default)s)",
+        help="length of the clips (default: of what the checkpoint was trained on; published: 10.24)",
     )
     add("--eta", type=float, help="noise of DDIM, 0 to 1 (default: the generation preset's)")
     add(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 
 from ldm_jax.config import Generation
-from ldm_jax.convert.load import read_distilled
+from ldm_jax.convert.load import read_own
 from ldm_jax.eval.backbones.backbone import Backbone
 from ldm_jax.eval.backbones.opening import OWN, open_backbone
 from ldm_jax.eval.cache import FeatureCache
@@ -110,19 +110,20 @@ def _of_systems(arguments: argparse.Namespace, preset: Preset) -> list[Report]:
 def _of_checkpoint(arguments: argparse.Namespace, preset: Preset) -> list[Report]:
     """Draws clips for the captions, setting by setting, and evaluates each."""
     side = _captioned(arguments)
+    own = read_own(arguments.checkpoint)
     sweep = Sweep(
         steps=tuple(arguments.steps),
         samplers=tuple(arguments.sampler),
         guidance_scales=tuple(arguments.guidance_scale),
         generation=Generation(
-            seconds=arguments.seconds,
+            seconds=own.seconds if arguments.seconds is None else arguments.seconds,
             eta=arguments.eta,
             candidates=arguments.candidates,
             seed=arguments.seed,
         ),
     )
     # Refused before the weights are read, or at the latest before the first clip.
-    settings = sweep.settings(read_distilled(arguments.checkpoint))
+    settings = sweep.settings(own.distilled)
     reference = side if arguments.inputs else None
     clips = [clip for clip in side.clips if clip.captions][: arguments.clips]
     if not clips:

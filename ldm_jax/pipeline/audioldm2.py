@@ -173,7 +173,7 @@ class AudioLDM2:
         *,
         negative_prompt: str | Sequence[str] = "",
         transcript: str | Sequence[str] | None = None,
-        seconds: float = 10.24,
+        seconds: float | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: str | None = None,
@@ -193,7 +193,7 @@ class AudioLDM2:
             prompts: what is to be heard.
             negative_prompt: what is not; one for all or one a prompt.
             transcript: words to be spoken, for text-to-speech checkpoints; one for all or one a prompt.
-            seconds: length of the clips.
+            seconds: length of the clips; None is that of what the checkpoint was trained on, 10.24 if published.
             steps: of the sampler; None is the checkpoint's own, 200 unless it is distilled.
             guidance_scale: w in eps_u + w (eps_c - eps_u); 1 or less switches guidance off. None is the checkpoint's
                 own, 3.5 unless it is distilled.
@@ -217,7 +217,7 @@ class AudioLDM2:
         seeds = _one_each("seed", seed, count)
         asked = students.settings(
             distilled,
-            seconds=seconds,
+            seconds=self.checkpoint.seconds if seconds is None else seconds,
             steps=steps,
             guidance_scale=guidance_scale,
             sampler=sampler,
@@ -241,7 +241,7 @@ class AudioLDM2:
         for sentence in (*students.remarks(distilled, asked), *branches.cuts):
             warnings.warn(sentence, stacklevel=2)
         plan = self.plan(asked)
-        shape = self.latent_shape(seconds)
+        shape = self.latent_shape(asked.seconds)
         noise, keys = starting_noise(
             seeds, candidates=candidates, shape=shape, mesh=self.mesh, latents=latents
         )

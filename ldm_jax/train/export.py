@@ -127,6 +127,7 @@ def assemble(
         preset=presets[0] if presets else around.preset,
         scheduler=sampled.scheduler,
         loa_tokens=sampled.loa_tokens,
+        seconds=sampled.seconds,
         distilled=sampled.distilled,
     )
     return with_latent_scale(whole, constants)

@@ -64,7 +64,7 @@ def train(config: Training, folder: pathlib.Path) -> bool:
         config,
         made.descriptions,
         made.stage.trained(),
-        tuple(made.stage.sampled(made.networks, round=n) for n in range(made.stage.rounds())),
+        tuple(made.sampled(round=n) for n in range(made.stage.rounds())),
     )
     notes = record.check(folder, about)
     checkpoints = Checkpoints(

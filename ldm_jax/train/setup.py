@@ -31,7 +31,9 @@ from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
 from ldm_jax.train.state import TrainState, initial
 from ldm_jax.train.step import Step, make_step
 from ldm_jax.train.trained import SYSTEM
-from ldm_jax.train.weights import Opened, check_added, open_networks, tokenizer_folders
+from ldm_jax.train.weights import SCRATCH, Opened, check_added, open_networks, tokenizer_folders
+
+_NOWHERE = (None, "", SCRATCH)  # what `weights.NAME` says where no weights are meant
 
 TEXTUAL = ("clap", "t5", "phoneme_encoder")  # networks that read text
 
@@ -76,8 +78,11 @@ class Setup:
     def as_sampled(self, system: Checkpoint, *, after: int) -> Any:
         """`system`, to be sampled as what is trained has to be after so many steps."""
         number = max(after - 1, 0) // self.round_steps
-        told = self.stage.sampled(self.networks, round=number)
-        return dataclasses.replace(system, **told)
+        return dataclasses.replace(system, **self.sampled(round=number))
+
+    def sampled(self, *, round: int) -> dict[str, Any]:
+        """Fields of `Checkpoint`: how what is trained is to be sampled after a round; see `Stage.sampled`."""
+        return _sampled(self.config, self.stage, self.networks, round=round)
 
     @functools.cached_property
     def descriptions(self) -> dict[str, Any]:
@@ -218,6 +223,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
     stage: Stage = config.stage
     names = (*stage.trained(), *stage.frozen())
     weights = config.weights.to_dict()
+    consulted = tuple(name for name in stage.consulted() if weights.get(name) not in _NOWHERE)
     if unknown := sorted(weights.keys() - {*names, *SYSTEM}):
         raise ValueError(
             f"weights.{unknown[0]} is given, but {type(stage).__name__} has no such network; it has {', '.join(names)}"
@@ -226,9 +232,9 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         config.networks.to_dict(),
         checkpoint=config.checkpoint,
         # Others are for previews and export.
-        weights={name: source for name, source in weights.items() if name in names},
+        weights={name: source for name, source in weights.items() if name in (*names, *consulted)},
         trained=names if weightless else [x for x in stage.trained() if x not in stage.given()],
-        frozen=(*stage.given(), *stage.frozen()),
+        frozen=(*stage.given(), *stage.frozen(), *consulted),
         kept_as=stage.kept_as(),
     )
     stage = stage.informed(opened.origins)
@@ -240,7 +246,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
             module, jnp.dtype(config.dtype if name in stage.trained() else frozen_dtype)
         )
         for name, module in opened.networks.items()
-        if name in (*stage.trained(), *stage.frozen())
+        if name in (*names, *consulted)
     }
     stage.check(networks)
     if config.steps % stage.rounds():
@@ -252,7 +258,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         tokenizers={**opened.tokenizers, **_tokenizer_folders(config, networks)},
         sample_rate=config.data.sample_rate,
         hop=MELS[config.data.sample_rate].hop,
-        **stage.sampled(networks),
+        **_sampled(config, stage, networks),
     )
     representation = _representation(config)
     check_added(opened, stage.trained(), representation.split)
@@ -274,6 +280,14 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
             for player in stage.players(networks)
         },
     )
+
+
+def _sampled(
+    config: Training, stage: Stage, networks: Mapping[str, nn.Module], *, round: int = -1
+) -> dict[str, Any]:
+    """What the stage decides, and the length of clips where it trains what draws them."""
+    told = stage.sampled(networks, round=round)
+    return {**told, "seconds": config.data.seconds} if told else {}
 
 
 def _representation(config: Training) -> Representation:

@@ -313,4 +313,5 @@ def _around(
         "loa_tokens": whole.loa_tokens,
         "preset": whole.preset or preset,
         "source": whole.source,
+        "seconds": whole.seconds,
     }

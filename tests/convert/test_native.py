@@ -9,7 +9,7 @@ import pytest
 
 from ldm_jax.convert import diffusers_folder, native, random_checkpoint
 from ldm_jax.convert.lazy import CheckpointError
-from ldm_jax.convert.load import load, read_distilled
+from ldm_jax.convert.load import load, read_own
 from ldm_jax.convert.rules import ConversionError
 from tests.tiny_students import CONSISTENCY, GUIDED, PROGRESSIVE, student, write
 
@@ -40,20 +40,29 @@ def changed(folder, **change):
 def test_how_it_is_sampled_is_kept(taught_by, tmp_path, distilled):
     write(taught_by, distilled, into=tmp_path / "student")
     again = load(tmp_path / "student")
-    assert again.distilled == read_distilled(tmp_path / "student") == distilled
+    assert again.distilled == read_own(tmp_path / "student").distilled == distilled
     features = again.networks["unet"].guidance_features
     assert features == (6 if distilled.guidance else None)
 
 
 def test_no_weights_are_read_to_know_it(folder):
     (folder / "unet.safetensors").unlink()
-    assert read_distilled(folder) == CONSISTENCY
+    assert read_own(folder).distilled == CONSISTENCY
+
+
+def test_the_length_of_its_clips_is_kept(taught_by, tmp_path):
+    native.save(dataclasses.replace(load(taught_by), seconds=5.12), tmp_path / "short")
+    assert load(tmp_path / "short").seconds == read_own(tmp_path / "short").seconds == 5.12
+    content = changed(tmp_path / "short")
+    del content["seconds"]  # a folder from before it was kept
+    (tmp_path / "short" / "model.json").write_text(json.dumps(content))
+    assert load(tmp_path / "short").seconds == read_own(tmp_path / "short").seconds == 10.24
 
 
 def test_what_is_not_distilled_says_so(taught_by, tmp_path):
-    assert read_distilled(taught_by) is None
+    assert read_own(taught_by).distilled is None
     native.save(load(taught_by), tmp_path / "ours")
-    assert read_distilled(tmp_path / "ours") is None
+    assert read_own(tmp_path / "ours").distilled is None
     content = changed(tmp_path / "ours")
     del content["distilled"]  # a folder from before there were students
     (tmp_path / "ours" / "model.json").write_text(json.dumps(content))
@@ -71,7 +80,7 @@ def test_what_is_not_distilled_says_so(taught_by, tmp_path):
 )
 def test_what_cannot_be_understood_is_one_sentence(folder, told, message):
     changed(folder, distilled=told)
-    for read in (load, read_distilled):
+    for read in (load, read_own):
         with pytest.raises(CheckpointError, match=message) as caught:
             read(folder)
         assert "\n" not in str(caught.value)

@@ -98,6 +98,10 @@ class LatentDiffusionStage(Stage):
         }
         return tuple(name for name, need in needed.items() if need)
 
+    def consulted(self) -> tuple[str, ...]:
+        """The VAE that encodings come from, for the scale of its latents."""
+        return ("vae",) if self.encoded else ()
+
     def held_out(self) -> "LatentDiffusionStage":
         """No condition is taken away."""
         return dataclasses.replace(self, drop_probability=0.0, clap_audio=0.0, clap_empty=0.0)
@@ -147,8 +151,8 @@ class LatentDiffusionStage(Stage):
             raise ValueError(f"latent_scale is {self.latent_scale}; it must be positive, or 0")
         if "vae" not in networks and not self.latent_scale and not self.scale_by_std:
             raise ValueError(
-                "a batch from encodings comes without a VAE and its scaling factor: set latent_scale (AudioLDM 2's VAE "
-                "has about 0.41109), or scale_by_std"
+                "a batch from encodings comes without a VAE and its scaling factor: name the VAE in weights.vae, set "
+                "latent_scale (AudioLDM 2's has about 0.41109), or scale_by_std"
             )
 
     def measure(self, networks: Networks, frozen: AllParams, batch: Arrays) -> Arrays:

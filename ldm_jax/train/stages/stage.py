@@ -82,7 +82,10 @@ class Player:
 
 
 class Stage:
-    """What the loop asks of a stage. `networks` has every network of `trained` and `frozen`."""
+    """What the loop asks of a stage.
+
+    `networks` has every network of `trained` and `frozen`, and of `consulted` those that there are.
+    """
 
     __slots__ = ()
 
@@ -96,6 +99,10 @@ class Stage:
 
     def frozen(self) -> tuple[str, ...]:
         """Names of the networks that it needs as they are."""
+        return ()
+
+    def consulted(self) -> tuple[str, ...]:
+        """Names of networks that it runs without, but knows more with, where weights of them are named."""
         return ()
 
     def given(self) -> tuple[str, ...]:

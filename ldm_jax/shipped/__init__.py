@@ -1,0 +1,11 @@
+"""Checkpoints that come with the package: what `sample.py` takes where none is named."""
+
+import pathlib
+
+DEFAULT = "small"
+
+
+def shipped(name: str) -> pathlib.Path | None:
+    """The folder of the checkpoint of that name, or None where the package has no such one."""
+    folder = pathlib.Path(__file__).parent / name
+    return folder if (folder / "model.json").is_file() else None
