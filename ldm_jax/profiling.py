@@ -34,9 +34,11 @@ def count_flops(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     """Floating-point operations of matrix products and convolutions in a call, two for each multiply-add.
 
     Counted on the traced program, each scan as often as it runs; XLA's own cost analysis counts a scan's body once.
-    Nothing is computed; `args` may be `jax.ShapeDtypeStruct`s. The body of a `while_loop` counts once.
+    Nothing is computed; `args` may be `jax.ShapeDtypeStruct`s. The body of a `while_loop` counts once. A function under
+    `jax.jit` is not traced again when it is called with arguments of the same shapes, types and shardings.
     """
-    return _flops(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
+    jitted: Any = function if hasattr(function, "trace") else jax.jit(function)
+    return _flops(jitted.trace(*args, **kwargs).jaxpr.jaxpr)
 
 
 def _flops(jaxpr: core.Jaxpr) -> int:

@@ -50,3 +50,17 @@ def test_published_unet_step_counts_what_it_is_known_to(monkeypatch):
     more = 768 * (tokens - 8) + 1024 * (tokens - 12)
     projected = sum(2 * k * 4 * c * more for _, c, k in levels)
     assert flops == pytest.approx(293e9 + attention + projected, rel=0.003)
+
+
+def test_what_was_counted_is_not_traced_again():
+    traced = []
+
+    @jax.jit
+    def product(a, b):
+        traced.append(a.shape)
+        return a @ b
+
+    a, b = jnp.ones((3, 5)), jnp.ones((5, 7))
+    assert count_flops(product, a, b) == 2 * 3 * 5 * 7
+    product(a, b)
+    assert traced == [(3, 5)]

@@ -100,7 +100,7 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
     """Steps from `start` on; whether the last one was reached."""
     made, config, every = run.setup, run.setup.config, run.setup.config.every
     step = made.compiled(run.shapes)
-    figures = Figures(run, state)
+    figures = Figures(run, step, state)
     looking = looks.Looking(made, run.held, run.frozen, run.log)
     preemption = Preemption()
     number = start
@@ -142,14 +142,14 @@ def _rounds(run: Run, state: TrainState, start: int) -> bool:
 class Figures:
     """What steps report, read one step late: while the host reads, the device works on the next."""
 
-    def __init__(self, run: Run, state: TrainState) -> None:
+    def __init__(self, run: Run, step: Any, state: TrainState) -> None:
         """Counts the step's operations; nothing is computed."""
         self._run = run
         self._unread: tuple[int, Any, Any, Any] | None = None
         self._skipped = 0
         config = run.setup.config
         self._recent = Recent(config.bad_updates)
-        self.meter = Meter(batch=config.batch, flops=_flops(run, state))
+        self.meter = Meter(batch=config.batch, flops=_flops(run, step, state))
 
     def add(
         self, number: int, metrics: Metrics, state: TrainState, batch: Arrays, waited: float
@@ -278,13 +278,9 @@ def _state(
     return state, held, [f"starts from given weights of {', '.join(given)}"] if given else []
 
 
-def _flops(run: Run, state: TrainState) -> int:
-    """Operations of the whole step; with remat, of what is computed again too."""
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
-        (state, run.held, run.frozen, run.shapes, run.setup.key),
-    )
-    return count_flops(run.setup.step, *shapes)
+def _flops(run: Run, step: Any, state: TrainState) -> int:
+    """Operations of the whole step, which is traced here; with remat, of what is computed again too."""
+    return count_flops(step, state, run.held, run.frozen, run.shapes, run.setup.key)
 
 
 def _due(number: int, interval: int) -> bool:
