@@ -7,6 +7,7 @@ keys of `transformers.ClapAudioModel` below `audio_encoder`.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ldm_jax.models.layers import Conv, Dtype, LayerNorm, upcast
+from ldm_jax.models.layers import Conv, Dtype, Initializer, LayerNorm, upcast
 from ldm_jax.models.swin import Stage
 
 _NORM_EPSILON = 1e-5  # of the batch norms, and of the layer norms before and after the stages
@@ -154,6 +155,17 @@ class AttentionalFusion(nn.Module):
         return 2 * x * weight + 2 * y * (1 - weight)
 
 
+def _uniform(bound: float) -> Initializer:
+    """Of [-bound, bound], as PyTorch draws biases.
+
+    Where a recording has no sound at all (above its own bandwidth, say), normalised spectrograms are 0. Without a bias
+    so are the tokens there, and every layer norm that they pass multiplies their gradient by eps^-1/2.
+    """
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+    )
+
+
 class PatchEmbed(nn.Module):
     """Patches of patch_size^2 pixels as vectors, with the parts of longer clips fused in."""
 
@@ -175,7 +187,13 @@ class PatchEmbed(nn.Module):
 
         def patches(x: Array, window: tuple[int, int], name: str) -> Array:
             conv = Conv(
-                self.features, window, strides=window, padding="VALID", dtype=self.dtype, name=name
+                self.features,
+                window,
+                strides=window,
+                padding="VALID",
+                dtype=self.dtype,
+                bias_init=_uniform(1 / math.sqrt(math.prod(window))),
+                name=name,
             )
             return conv(x[..., None])
 

@@ -34,6 +34,7 @@ class Conv(nn.Module):
         use_bias: whether a bias is added.
         dtype: compute type.
         kernel_init: how a new kernel is drawn.
+        bias_init: how a new bias is drawn.
     """
 
     features: int
@@ -44,6 +45,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Dtype = jnp.float32
     kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(
@@ -59,6 +61,7 @@ class Conv(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
             conv_general_dilated=convolve,
             parent=cast(Any, self.scope),  # parameters lie directly at this module's path
         )(x)

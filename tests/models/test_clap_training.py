@@ -144,3 +144,30 @@ def test_fusion_is_not_trained():
     longer = jax.ShapeDtypeStruct((1,), bool)
     with pytest.raises(ValueError, match="with fusion runs as published, but cannot be trained"):
         jax.eval_shape(functools.partial(tower.init, by_batch=True), KEY, features, longer)
+
+
+def test_new_parameters_have_gradients_of_reason_where_a_recording_has_no_sound():
+    """The upper half of the bands is at the floor in every clip, as of recordings at half the rate."""
+    tower = HTSAT(
+        embed_dim=8,
+        depths=(1, 1, 1),
+        num_heads=(1, 2, 4),
+        window=4,
+        image_size=64,
+        num_mels=16,
+    )
+    features = np.full((2, 200, 16), -100.0, np.float32)
+    features[..., :8] = -40 + 10 * random_array("features", (2, 200, 8))
+    told = random_array("told", (2, tower.out_features)).astype(np.float32)
+    params = tower.init(jax.random.key(0), jnp.asarray(features))["params"]
+
+    @jax.jit
+    def gradient(params):
+        return jax.grad(
+            lambda params: (
+                tower.apply({"params": params}, jnp.asarray(features), by_batch=True) * told
+            ).sum()
+        )(params)
+
+    norm = np.sqrt(sum((np.asarray(x) ** 2).sum() for x in jax.tree.leaves(gradient(params))))
+    assert norm < 1e4  # with biases of 0 it is 3e6
