@@ -1,8 +1,6 @@
 """Small guided student: the scale is an input, v is predicted, one call in place of two.
 
 python train.py --config=configs/small/distill_guided.py --workdir=runs/small/distill_guided
-
-Min-SNR, and no floor under it: what an eps teacher says of x0 at the noisiest levels is its error times 84.
 """
 
 from configs.small.system import distil

@@ -5,7 +5,7 @@ python -m ldm_jax.train.export runs/small/joint --out checkpoints/small
 python sample.py "a dog barks" --checkpoint checkpoints/small --seconds 5.12
 """
 
-from configs.small.system import from_encodings, optimizer, run, weights
+from configs.small.system import DIFFUSION, from_encodings, optimizer, run, weights
 from ldm_jax.train.config import Prompts
 from ldm_jax.train.stages.joint import JointStage
 
@@ -13,7 +13,7 @@ from ldm_jax.train.stages.joint import JointStage
 def get_config(arg=""):
     return run(
         "small/joint",
-        JointStage(**from_encodings(arg)),
+        JointStage(**DIFFUSION, **from_encodings(arg)),
         folder=arg,
         weights=weights(
             *("unet", "gpt2", "translator", "vocoder", "audiomae", "clap", "t5"),

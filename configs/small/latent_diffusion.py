@@ -3,7 +3,7 @@
 python train.py --config=configs/small/latent_diffusion.py --workdir=runs/small/latent_diffusion
 """
 
-from configs.small.system import NETWORKS, from_encodings, run, weights
+from configs.small.system import DIFFUSION, NETWORKS, from_encodings, run, weights
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 
@@ -11,7 +11,7 @@ from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 def get_config(arg=""):
     return run(
         "small/latent_diffusion",
-        LatentDiffusionStage(scale_by_std=True, **from_encodings(arg)),
+        LatentDiffusionStage(scale_by_std=True, **DIFFUSION, **from_encodings(arg)),
         folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
         weights=weights("vae", "audiomae", "t5") if arg else weights("vae"),

@@ -3,7 +3,7 @@
 python train.py --config=configs/small/self_supervised.py --workdir=runs/small/self_supervised
 """
 
-from configs.small.system import NETWORKS, run, weights
+from configs.small.system import DIFFUSION, NETWORKS, run, weights
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 
@@ -11,7 +11,9 @@ from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 def get_config(arg=""):
     return run(
         "small/self_supervised",
-        LatentDiffusionStage(time_pools=(1, 2, 4, 8), captions=False, scale_by_std=True),
+        LatentDiffusionStage(
+            time_pools=(1, 2, 4, 8), captions=False, scale_by_std=True, **DIFFUSION
+        ),
         folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
         weights=weights("vae", "audiomae", "t5"),

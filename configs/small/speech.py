@@ -3,7 +3,7 @@
 python train.py --config=configs/small/speech.py --workdir=runs/small/speech
 """
 
-from configs.small.system import data, run, weights
+from configs.small.system import DIFFUSION, data, run, weights
 from ldm_jax.convert.random_checkpoint import SIZES
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.speech import SpeechStage
@@ -14,7 +14,7 @@ def get_config(arg=""):
     names = ("unet", "gpt2", "translator", "phoneme_encoder")
     return run(
         "small/speech",
-        SpeechStage(scale_by_std=True),
+        SpeechStage(scale_by_std=True, **DIFFUSION),
         networks=architectures(**{name: networks[name] for name in names}),
         weights=weights("vae", "audiomae", "clap"),
         data=data(arg or "data/speech"),

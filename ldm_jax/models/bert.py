@@ -40,6 +40,11 @@ class BERT(nn.Module):
     layer_norm_eps: float = 1e-12
     dtype: Dtype = jnp.float32
 
+    @property
+    def token_table(self) -> str:
+        """The path of the parameter that token ids index."""
+        return "embeddings/word_embeddings/embedding"
+
     @nn.compact
     def __call__(
         self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]

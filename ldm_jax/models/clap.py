@@ -51,6 +51,11 @@ class CLAP(nn.Module):
         self.logit_scale_a = self.param("logit_scale_a", log_scale, ())
         self.logit_scale_t = self.param("logit_scale_t", log_scale, ())
 
+    @property
+    def token_table(self) -> str:
+        """The path of the parameter that token ids index."""
+        return "text_model/embeddings/word_embeddings/embedding"
+
     def embed_text(
         self,
         token_ids: Int[Array, "batch length"],

@@ -215,6 +215,11 @@ class T5Encoder(nn.Module):
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
 
+    @property
+    def token_table(self) -> str:
+        """The path of the parameter that token ids index."""
+        return "shared/embedding"
+
     @nn.compact
     def __call__(
         self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]

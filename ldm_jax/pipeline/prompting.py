@@ -25,21 +25,17 @@ ENCODERS = ("clap", "t5", "phoneme_encoder", "gpt2", "translator")
 
 @dataclasses.dataclass(frozen=True)
 class _Table:
-    """Where a network's table lies, the tokens that index it, and the same network with fewer rows."""
+    """A network with a table (its `token_table`), the tokens that index it, and the same network with fewer rows."""
 
     network: str
     ids: str
-    path: str
     resized: Callable[[Any, int], Any]
 
 
 _TABLES = (
-    _Table("t5", "text_ids", "shared/embedding", lambda t5, rows: t5.clone(vocab_size=rows)),
+    _Table("t5", "text_ids", lambda t5, rows: t5.clone(vocab_size=rows)),
     _Table(
-        "clap",
-        "clap_ids",
-        "text_model/embeddings/word_embeddings/embedding",
-        lambda clap, rows: clap.clone(text=clap.text.clone(vocab_size=rows)),
+        "clap", "clap_ids", lambda clap, rows: clap.clone(text=clap.text.clone(vocab_size=rows))
     ),
 )
 
@@ -84,12 +80,12 @@ def with_needed_rows(
         ids, module = getattr(tokens, table.ids), getattr(networks, table.network)
         if ids is None or module is None:
             continue
-        whole = weights.on_host(table.network, table.path)
+        whole = weights.on_host(table.network, module.token_table)
         needed, places = np.unique(np.asarray(ids), return_inverse=True)
         rows = np.zeros((ids.size, whole.shape[1]), whole.dtype)
         rows[: len(needed)] = whole[needed]
         tree: dict[str, Any] = traverse_util.flatten_dict(params[table.network], sep="/")
-        tree[table.path] = rows.astype(module.dtype)
+        tree[module.token_table] = rows.astype(module.dtype)
         params = {**params, table.network: traverse_util.unflatten_dict(tree, sep="/")}
         small = table.resized(module, ids.size)
         networks = dataclasses.replace(networks, **{table.network: small})

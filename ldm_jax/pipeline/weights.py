@@ -17,7 +17,7 @@ from ldm_jax.pipeline.networks import AllParams
 # `pipeline.prompting` takes from the token tables the rows that are asked for.
 RARE = {
     "clap": ("audio_model", "audio_projection", "text_model/embeddings/word_embeddings"),
-    "t5": ("shared",),
+    "t5": ("shared", "embeddings/word_embeddings"),  # of T5 and of BERT
     "gpt2": ("wte",),
     "vae": ("encoder", "quant_conv"),
 }

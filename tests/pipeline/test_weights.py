@@ -32,7 +32,8 @@ def test_rare_parts_are_placed_when_asked_for(weights, loaded):
     rare = {path for path in everything if path not in common}
     prefixes = tuple(f"{name}/{path}/" for name in names for path in RARE[name])
     assert rare == {path for path in loaded if path.startswith(prefixes)}
-    assert all(any(path.startswith(prefix) for path in rare) for prefix in prefixes)
+    others = [prefix for prefix in prefixes if not any(path.startswith(prefix) for path in rare)]
+    assert others == ["t5/embeddings/word_embeddings/"]  # of a BERT
     for path, x in everything.items():
         assert x.sharding.is_fully_replicated
         assert len(x.devices()) == 2
@@ -71,19 +72,32 @@ def test_all_can_be_gathered(weights, loaded, rare):
         np.testing.assert_array_equal(gathered[path], x)
 
 
-def test_a_few_rows_serve_as_the_whole_table(model_of):
-    model = model_of("tiny")
+@pytest.mark.parametrize("size", ["tiny", "tiny-bert"])
+def test_a_few_rows_serve_as_the_whole_table(model_of, size):
+    model = model_of(size)
     prompts = ["a dog barks, and a dog barks", "rain"]
     tokens = model.tokenizers.branches(
         prompts, negatives=["", ""], transcripts=None, pad_negative=False
     ).positive
     small, params, fewer = with_needed_rows(model.networks, model.weights, tokens)
     assert small.t5.vocab_size == tokens.text_ids.size
-    assert params["t5"]["shared"]["embedding"].shape[0] == small.t5.vocab_size
-    assert params["clap"]["text_model"]["embeddings"]["word_embeddings"]["embedding"].shape[0] == (
-        tokens.clap_ids.size
-    )
+    tables = {
+        name: flat({name: params[name]})[f"{name}/{getattr(small, name).token_table}"]
+        for name in ("t5", "clap")
+    }
+    assert tables["t5"].shape[0] == small.t5.vocab_size
+    assert tables["clap"].shape[0] == tokens.clap_ids.size
     ours = conditioning.encode(small, params, fewer, loa_tokens=2)
     theirs = conditioning.encode(model.networks, model.params, tokens, loa_tokens=2)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_bert_draws_clips_without_its_table(folder_of):
+    model = AudioLDM2.from_pretrained(folder_of("tiny-bert"), devices=jax.devices()[:1])
+    clips = model.generate(["rain", "a dog"], seconds=0.4, steps=2)
+    assert np.isfinite(clips.audio).all()
+    assert not np.array_equal(*clips.latents)
+    paths = flat(model.weights.of("t5"))
+    assert not any("word_embeddings" in path for path in paths)
+    assert paths
