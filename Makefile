@@ -3,21 +3,16 @@
 # make goldens  rewrites tests/golden from those peers      make lint / make format
 # make small-model  data, text encoder and every run of configs/small, from nothing (days on two cores)
 PYTHON ?= python3
-PROMPT ?= a dog barks in the park
-CHECKPOINT ?=
+PROMPT ?= slow classical music with guitar and harp
+CHECKPOINT ?= small
 OUTPUT ?= outputs/sample.wav
+SAMPLING ?= $(if $(filter small,$(CHECKPOINT)),--sampler dpmsolver++ --steps 25)
 VENV := .venv
 PARITY := .venv-parity
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-# Without CHECKPOINT a tiny one with random weights shows that everything runs; it makes noise.
-RANDOM := checkpoints/random-tiny
-sample: $(VENV)/.ready $(if $(CHECKPOINT),,$(RANDOM))
-	$(VENV)/bin/python sample.py "$(PROMPT)" --checkpoint "$(or $(CHECKPOINT),$(RANDOM))" -o "$(OUTPUT)" --spectrogram --overwrite
-	@$(if $(CHECKPOINT),,echo "$(OUTPUT) is noise: the weights are random. make sample CHECKPOINT=cvssp/audioldm2 makes sound.")
-
-$(RANDOM): $(VENV)/.ready
-	$(VENV)/bin/python -m ldm_jax.convert.random_checkpoint tiny $@ --overwrite
+sample: $(VENV)/.ready
+	$(VENV)/bin/python sample.py "$(PROMPT)" --checkpoint "$(CHECKPOINT)" $(SAMPLING) -o "$(OUTPUT)" --spectrogram --overwrite
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow" --ignore=tests/parity $(PYTEST_FLAGS)

@@ -2,7 +2,7 @@
 
 python train.py --config=configs/small/joint.py --workdir=runs/small/joint
 python -m ldm_jax.train.export runs/small/joint --out checkpoints/small
-python sample.py "a dog barks" --checkpoint checkpoints/small --seconds 5.12
+python sample.py "a dog barks" --checkpoint checkpoints/small
 """
 
 from configs.small.system import DIFFUSION, from_encodings, optimizer, run, weights

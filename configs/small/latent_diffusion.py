@@ -14,5 +14,5 @@ def get_config(arg=""):
         LatentDiffusionStage(scale_by_std=True, **DIFFUSION, **from_encodings(arg)),
         folder=arg,
         networks=architectures(unet=NETWORKS["unet"]),
-        weights=weights("vae", "audiomae", "t5") if arg else weights("vae"),
+        weights=weights("vae", *(("audiomae", "t5") if arg else ()), unet=""),
     )

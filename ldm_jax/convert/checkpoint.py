@@ -90,11 +90,6 @@ class Checkpoint:
     distilled: Distilled | None = None
     seconds: float = SECONDS
 
-    @property
-    def own(self) -> Own:
-        """What is to be known before anything is drawn."""
-        return Own(distilled=self.distilled, seconds=self.seconds)
-
 
 def init_params(module: nn.Module, key: Key[Array, ""]) -> Params:
     """New parameters of a network; under `jax.jit` with `out_shardings`, where they belong from the beginning.
