@@ -91,7 +91,7 @@ def test_a_killed_batch_goes_on_where_it_stopped(checkpoint, environment, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a dog", "--checkpoint", "smal"], "smal is neither a file or folder here nor"),
+        (["a dog", "--checkpoint", "smal"], "smal is not a file or folder here"),
         (["a dog", "--checkpoint", "missing/folder/x"], "missing/folder/x"),
         (["", "--checkpoint", "{checkpoint}"], "the prompt is empty"),
         (["--checkpoint", "{checkpoint}"], "either a prompt or --prompts"),
