@@ -12,7 +12,8 @@ LOWEST = {"models", "diffusion", "audio", "text"}
 ALLOWED = {part: LOWEST for part in LOWEST} | {
     "distill": LOWEST,
     "parallel": set(),
-    "convert": LOWEST,
+    "shipped": set(),
+    "convert": LOWEST | {"shipped"},
     "data": LOWEST | {"parallel", "convert"},
 }
 # A command that lies where users look for it, above the part that it is named after.

@@ -6,8 +6,10 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 import ldm_jax
@@ -46,6 +48,14 @@ def describe(
         "git": git_state(),
         "command": sys.argv,
     }
+
+
+def sampled(
+    config: Training, networks: Mapping[str, nn.Module], *, round: int = -1
+) -> dict[str, Any]:
+    """What the stage decides (`Stage.sampled`), and the length of clips where it trains what draws them."""
+    told = config.stage.sampled(networks, round=round)
+    return {**told, "seconds": config.data.seconds} if told else {}
 
 
 def sampled_after(about: dict[str, Any], step: int) -> dict[str, Any]:

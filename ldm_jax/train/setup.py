@@ -24,7 +24,7 @@ from ldm_jax.parallel.mesh import replicated, training_mesh
 from ldm_jax.parallel.sharding import abstract, batch_shardings, check_batch, shardings
 from ldm_jax.pipeline.networks import with_dtype
 from ldm_jax.pipeline.tokens import Tokenizers
-from ldm_jax.train import examples, lora, optimizer
+from ldm_jax.train import examples, lora, optimizer, record
 from ldm_jax.train.config import MELS, Training, check
 from ldm_jax.train.representation import EVERYTHING, Representation, chosen, then
 from ldm_jax.train.stages.stage import AllParams, Arrays, Stage
@@ -82,7 +82,7 @@ class Setup:
 
     def sampled(self, *, round: int) -> dict[str, Any]:
         """Fields of `Checkpoint`: how what is trained is to be sampled after a round; see `Stage.sampled`."""
-        return _sampled(self.config, self.stage, self.networks, round=round)
+        return record.sampled(self.config, self.networks, round=round)
 
     @functools.cached_property
     def descriptions(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
         tokenizers={**opened.tokenizers, **_tokenizer_folders(config, networks)},
         sample_rate=config.data.sample_rate,
         hop=MELS[config.data.sample_rate].hop,
-        **_sampled(config, stage, networks),
+        **record.sampled(config, networks),
     )
     representation = _representation(config)
     check_added(opened, stage.trained(), representation.split)
@@ -280,14 +280,6 @@ def setup(config: Training, *, devices: Any = None, weightless: bool = False) ->
             for player in stage.players(networks)
         },
     )
-
-
-def _sampled(
-    config: Training, stage: Stage, networks: Mapping[str, nn.Module], *, round: int = -1
-) -> dict[str, Any]:
-    """What the stage decides, and the length of clips where it trains what draws them."""
-    told = stage.sampled(networks, round=round)
-    return {**told, "seconds": config.data.seconds} if told else {}
 
 
 def _representation(config: Training) -> Representation:

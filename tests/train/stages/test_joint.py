@@ -130,7 +130,7 @@ def test_scales():
         ("l1", {"penalty": "l3"}, "penalty is 'l3'; it can be 'l1', 'mse'"),
         ("l1", {"time_pool": 3}, "pooling by 3 does not tile AudioMAE's 8 x 2 patches"),
         ("l1", {"speech": True}, "encodings hold no phonemes"),
-        ("captions", {"latent_scale": 0.0}, "without a VAE and its scaling factor: set latent_sc"),
+        ("captions", {"latent_scale": 0.0}, "without a VAE and its scaling factor: name the VAE"),
         ("captions", {"contexts": ("loa",)}, "the UNet has 2 slots for contexts"),
         ("captions", {"film": True}, "film is True, but the UNet's film_dim is None"),
         ("captions", {"drop_probability": 1.5}, "drop_probability is a probability"),
