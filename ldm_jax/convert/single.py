@@ -16,6 +16,7 @@ from ldm_jax.convert import (
     discriminators,
     gpt2,
     lpips,
+    musicnn,
     passt,
     phoneme_encoder,
     t5,
@@ -29,6 +30,7 @@ from ldm_jax.convert.files import open_tensors
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import Table, convert
+from ldm_jax.convert.tf_bundle import open_bundle
 from ldm_jax.models.vggish import VGGish
 
 Reader = Callable[[Mapping[str, np.ndarray], dict[str, Any] | None], tuple[nn.Module, Table]]
@@ -72,6 +74,7 @@ READERS: dict[str, Reader] = {
     "cnn14": lambda tensors, _: (cnn14.network_of(tensors), cnn14.OFFICIAL),
     "discriminator": _patchgan,
     "lpips": lambda tensors, _: (lpips.network_of(tensors), lpips.TABLE),
+    "musicnn": lambda tensors, _: (musicnn.network_of(tensors), musicnn.TENSORFLOW),
     "passt": lambda tensors, _: (passt.network_of(tensors), passt.HEAR21PASST),
     "vggish": lambda *_: (VGGish(), vggish.TORCHVGGISH),
     "t5": lambda _, config: _text_encoder(_needs("t5", config)),
@@ -89,8 +92,13 @@ READERS: dict[str, Reader] = {
 }
 
 
-def load(path_or_id: str | pathlib.Path, network: str) -> Checkpoint:
+def load(path_or_id: str | pathlib.Path, network: str, *, within: str = "") -> Checkpoint:
     """A checkpoint of one network, from its weights' file or the folder (or Hub id) that holds it and `config.json`.
+
+    Args:
+        path_or_id: the file or folder; of "musicnn" a folder of TensorFlow's, or the Python package's wheel.
+        network: a key of `READERS`.
+        within: which of the networks of a file that holds several; "" is musicnn's "MTT_musicnn".
 
     Raises:
         CheckpointError: nothing there, a broken file, or no config where one is needed.
@@ -101,7 +109,10 @@ def load(path_or_id: str | pathlib.Path, network: str) -> Checkpoint:
     config = None
     if (folder / "config.json").is_file():
         config = json.loads((folder / "config.json").read_text())
-    tensors = open_tensors(path)
+    if network == "musicnn":
+        tensors = open_bundle(path, within=within or musicnn.DEFAULT).tensors()
+    else:
+        tensors = open_tensors(path)
     module, table = READERS[network](tensors, config)
     return Checkpoint(
         networks={network: module},
