@@ -1,11 +1,16 @@
-"""Our own folder: `model.json`, a safetensors file a network with parameters as they are used, tokeniser files."""
+"""Our own folder: `model.json`, a safetensors file a network with parameters as they are used, tokeniser files.
+
+A folder may hold a few networks only and name another folder for the rest, as a student does that is kept beside the
+system that it was distilled from.
+"""
 
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +18,7 @@ import numpy as np
 from flax import traverse_util
 
 from ldm_jax.convert.checkpoint import SECONDS, Checkpoint, Own, abstract_params
+from ldm_jax.convert.compact import packed, unpacked
 from ldm_jax.convert.files import open_tensors, save_tensors, staged, write_json
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import IDENTITY, Params, Rule, Table, convert
@@ -100,7 +106,13 @@ def _value(value: Any) -> Any:
 
 
 def save(
-    checkpoint: Checkpoint, folder: pathlib.Path, *, half: bool = False, overwrite: bool = False
+    checkpoint: Checkpoint,
+    folder: pathlib.Path,
+    *,
+    half: bool = False,
+    int8: Collection[str] = (),
+    rest: pathlib.Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes the folder, whole or not at all.
 
@@ -108,20 +120,28 @@ def save(
         checkpoint: to write.
         folder: to write.
         half: in float16, half the room of float32 and 11 bits of each number; what reads it computes as ever.
+        int8: networks whose kernels and tables are kept in 8 bits; see `convert.compact`.
+        rest: a folder of ours that tokenisers are read from, and networks that are not in `checkpoint`. It is named
+            relative to `folder`, so both can be moved together.
         overwrite: replaces `folder`.
 
     Raises:
-        CheckpointError: `folder` is there already and `overwrite` is off, or a number that float16 cannot hold.
+        CheckpointError: `folder` is there already and `overwrite` is off, `int8` names no network of the checkpoint, a
+            number that float16 cannot hold, or a `rest` that is no folder of ours.
         OSError: it cannot be written.
     """
+    if strange := sorted(set(int8) - set(checkpoint.params)):
+        raise CheckpointError(
+            f"int8 names {strange[0]}, which is not among {', '.join(checkpoint.params)}"
+        )
+    if rest is not None:
+        _content(rest)
     with staged(folder, overwrite=overwrite) as building:
         for name, params in checkpoint.params.items():
-            flat = {
-                ".".join(path): _halved(x, name) if half else np.asarray(x)
-                for path, x in traverse_util.flatten_dict(params).items()
-            }
-            save_tensors(building / f"{name}.safetensors", flat)
-        for name, source in checkpoint.tokenizers.items():
+            flat = {".".join(path): x for path, x in traverse_util.flatten_dict(params).items()}
+            tensors = packed(flat, network=name, half=half, int8=name in int8)
+            save_tensors(building / f"{name}.safetensors", tensors)
+        for name, source in ({} if rest else checkpoint.tokenizers).items():
             shutil.copytree(source, building / "tokenizers" / name)
         write_json(
             building / "model.json",
@@ -140,19 +160,13 @@ def save(
                 if checkpoint.distilled is None
                 else checkpoint.distilled.to_json(),
                 "made_from": checkpoint.source,
+                **({} if rest is None else {"rest": _relative(rest, folder)}),
             },
         )
 
 
-def _halved(x: Any, network: str) -> np.ndarray:
-    x = np.asarray(x)
-    if not np.issubdtype(x.dtype, np.floating):
-        return x
-    if x.size and np.abs(x).max() > np.finfo(np.float16).max:
-        raise CheckpointError(
-            f"{network} has numbers that float16 cannot hold; write it without half"
-        )
-    return x.astype(np.float16)
+def _relative(rest: pathlib.Path, folder: pathlib.Path) -> str:
+    return pathlib.PurePath(os.path.relpath(rest.resolve(), folder.resolve())).as_posix()
 
 
 def load(folder: pathlib.Path) -> Checkpoint:
@@ -164,16 +178,23 @@ def load(folder: pathlib.Path) -> Checkpoint:
     """
     content = _content(folder)
     networks = {name: build(description) for name, description in content["networks"].items()}
+    params = {
+        name: _read(folder / f"{name}.safetensors", module) for name, module in networks.items()
+    }
+    tokenizers = {
+        path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()
+    }
+    if content.get("rest"):
+        others = _rest(folder, content["rest"])
+        networks = {**others.networks, **networks}
+        params = {**others.params, **params}
+        tokenizers = {**others.tokenizers, **tokenizers}
     distilled = _distilled(content, folder)
     check_guidance(networks, distilled, source=str(folder))
     return Checkpoint(
         networks=networks,
-        params={
-            name: _read(folder / f"{name}.safetensors", module) for name, module in networks.items()
-        },
-        tokenizers={
-            path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()
-        },
+        params=params,
+        tokenizers=tokenizers,
         scheduler=content["scheduler"],
         sample_rate=content["sample_rate"],
         hop=content["hop"],
@@ -183,6 +204,21 @@ def load(folder: pathlib.Path) -> Checkpoint:
         distilled=distilled,
         seconds=_seconds(content),
     )
+
+
+def _rest(folder: pathlib.Path, named: Any) -> Checkpoint:
+    """The folder that has what this one has not."""
+    place = folder / str(named)
+    if not (place / "model.json").is_file():
+        raise CheckpointError(
+            f"{folder} is a part of a system whose rest should be in {place}, where there is none; "
+            "move both together, or export it whole"
+        )
+    if _content(place).get("rest"):
+        raise CheckpointError(
+            f"the rest of {folder}, {place}, is itself a part; it should be whole"
+        )
+    return load(place)
 
 
 def read_own(folder: pathlib.Path) -> Own:
@@ -240,9 +276,9 @@ def _seconds(content: Mapping[str, Any]) -> float:
 
 
 def _read(path: pathlib.Path, module: nn.Module) -> Params:
-    tensors = open_tensors(path)
+    tensors = unpacked(open_tensors(path))
     return convert(
-        {name.replace(".", "/"): tensors[name] for name in tensors},
+        {name.replace(".", "/"): x for name, x in tensors.items()},
         _AS_IT_IS,
         abstract_params(module),
         network=path.name,

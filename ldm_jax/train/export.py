@@ -3,7 +3,8 @@
 Each RUN is the folder of a run, of a LoRA alone (`lora.json`), or of a checkpoint of ours. Networks are taken from the
 runs that trained them (a later RUN before an earlier one), those that a run used as they were from where it had them,
 and the rest, with tokenisers and scheduler, from --checkpoint. Moving averages are exported unless --raw is given; LoRA
-is merged, or with --lora written alone.
+is merged, or with --lora written alone. With --beside only what the runs have trained is written, to be kept next to a
+whole checkpoint: students of one system share all but the UNet.
 
     python -m ldm_jax.train.export runs/vae runs/ldm --checkpoint cvssp/audioldm2 --out checkpoints/mine
     python sample.py "a dog barks" --checkpoint checkpoints/mine
@@ -85,6 +86,7 @@ def assemble(
     base: str = "",
     step: int | None = None,
     raw: bool = False,
+    alone: bool = False,
 ) -> Checkpoint:
     """The system that runs and a base make together; see above.
 
@@ -93,6 +95,7 @@ def assemble(
         base: a checkpoint in any layout, or "".
         step: of the runs' checkpoints; None is the last.
         raw: whether parameters are taken as they are, in place of their moving averages.
+        alone: leaves out the networks that no run has trained.
 
     Raises:
         CheckpointError: a folder that is none of these, a checkpoint that is missing or damaged, a LoRA of another
@@ -119,6 +122,12 @@ def assemble(
     presets = [run.system.preset for run in reversed(runs) if "unet" in run.system.networks]
     # How a UNet is sampled is known to the run that trained it.
     sampled = next((run.system for run in reversed(runs) if "unet" in run.params), around)
+    if alone:
+        trained = {
+            *(name for run in runs for name in run.params),
+            *(name for saved in loras.values() for name in saved.bases),
+        }
+        params = {name: tree for name, tree in params.items() if name in trained}
     whole = dataclasses.replace(
         plain(around),
         networks={name: module for name, module in networks.items() if name in params},
@@ -176,23 +185,49 @@ def main() -> int:
         "--lora", action="store_true", help="the factors of one RUN alone, not merged"
     )
     parser.add_argument("--half", action="store_true", help="weights in float16")
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        default=(),
+        metavar="NETWORK",
+        help="networks whose kernels and tables are written in 8 bits",
+    )
+    parser.add_argument(
+        "--beside",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="of a checkpoint of ours that the rest is read from: only what RUNs have trained is written",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FOLDER if it is there")
     arguments = parser.parse_args()
     warnings.formatwarning = lambda message, *_, **__: f"ldm_jax.train.export: {message}\n"
     try:
+        if arguments.beside and arguments.checkpoint:
+            raise ValueError("--beside names the folder of the rest; leave --checkpoint out")
         if arguments.lora:
             return _write_lora(arguments)
         system = assemble(
-            arguments.runs, base=arguments.checkpoint, step=arguments.step, raw=arguments.raw
+            arguments.runs,
+            base=arguments.checkpoint or str(arguments.beside or ""),
+            step=arguments.step,
+            raw=arguments.raw,
+            alone=arguments.beside is not None,
         )
-        native.save(system, arguments.out, half=arguments.half, overwrite=arguments.overwrite)
+        native.save(
+            system,
+            arguments.out,
+            half=arguments.half,
+            int8=arguments.int8,
+            rest=arguments.beside,
+            overwrite=arguments.overwrite,
+        )
     except (ValueError, OSError) as error:
         print(f"ldm_jax.train.export: {error}", file=sys.stderr)
         return 2
     for name, params in system.params.items():
         print(f"{name:16} {count_params(params):>13,} parameters")
     print(f"written to {arguments.out}")
-    if lacking := missing(system):
+    if not arguments.beside and (lacking := missing(system)):
         print(f"to sample from it, still missing: {', '.join(lacking)}; give --checkpoint")
     return 0
 
