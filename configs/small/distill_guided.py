@@ -3,13 +3,21 @@
 python train.py --config=configs/small/distill_guided.py --workdir=runs/small/distill_guided
 """
 
-from configs.small.system import distil
+from configs.small.system import distil, from_encodings, optimizer
 from ldm_jax.train.stages.guided import GuidedStage
 
 
 def get_config(arg=""):
     return distil(
         "guided",
-        GuidedStage(prediction="v", guidance=(0.0, 6.0), weighting="min_snr", stratified=True),
+        GuidedStage(
+            prediction="v",
+            guidance=(2.0, 5.0),
+            weighting="snr_plus_one",
+            stratified=True,
+            **from_encodings(arg),
+        ),
+        folder=arg,
         unet="runs/small/joint",
+        optimizer=optimizer(learning_rate=3e-4),
     )

@@ -4,7 +4,7 @@ python train.py --config=configs/small/distill_progressive.py --workdir=runs/sma
 python train.py --config=configs/small/distill_progressive.py:few --workdir=runs/small/distill_few
 """
 
-from configs.small.system import distil, optimizer
+from configs.small.system import distil, from_encodings, optimizer
 from ldm_jax.train.stages.progressive import ProgressiveStage
 
 CHAINS = {
@@ -17,9 +17,8 @@ def get_config(arg=""):
     name, students, teacher = CHAINS[arg]
     return distil(
         name,
-        ProgressiveStage(students=students, weighting="bsa", stratified=True),
+        ProgressiveStage(students=students, weighting="bsa", stratified=True, **from_encodings()),
         unet=teacher,
         steps=5000 * len(students),
-        ema=0.99,
         optimizer=optimizer(learning_rate=2e-4, schedule="linear", weight_decay=0.0),
     )

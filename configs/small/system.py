@@ -114,4 +114,5 @@ def distil(name, stage, *, unet, **changes):
     """A run of 10,000 steps that distils what `runs/small/joint` has come to."""
     joint = "runs/small/joint"
     made = weights("clap", "t5", gpt2=joint, translator=joint, vae=joint, unet=unet)
-    return run(f"small/distill_{name}", stage, **({"weights": made, "steps": 10_000} | changes))
+    values = {"weights": made, "steps": 10_000, "ema": 0.99}
+    return run(f"small/distill_{name}", stage, **(values | changes))
