@@ -15,7 +15,7 @@ from ldm_jax import students
 from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
 from ldm_jax.config import PRESETS, Generation, preset
 from ldm_jax.diffusion.samplers import SAMPLERS
-from ldm_jax.shipped import DEFAULT
+from ldm_jax.shipped import DEFAULT, QUALITIES
 from ldm_jax.text.prompts import Request, read_prompts
 
 SHARED = (
@@ -42,11 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--prompts", type=pathlib.Path, metavar="FILE", help="one clip a line: .txt, .csv or .jsonl"
     )
-    add(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--checkpoint",
         default=DEFAULT,
         help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2 (default: %(default)s, which comes "
         "with this package)",
+    )
+    which.add_argument(
+        "--quality",
+        dest="checkpoint",
+        type=_of_quality,
+        metavar="{" + ",".join(QUALITIES) + "}",
+        help="of the small model that comes with this package: all its steps, or its student of 25 steps, or of one",
     )
     add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
         help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip
@@ -80,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=1, help="prompts drawn together (default: %(default)s)")
     add("--spectrogram", action="store_true", help="a picture beside each clip")
     add("--overwrite", action="store_true", help="draw clips again that are there already")
+
+
+def _of_quality(name: str) -> str:
+    """The checkpoint of the package."""
+    if name not in QUALITIES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(QUALITIES)}")
+    return QUALITIES[name]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 import pathlib
 
 DEFAULT = "small"
+# What `--quality` says, best and slowest first: the model itself, and its students of few steps.
+QUALITIES = {"best": DEFAULT, "fast": f"{DEFAULT}-fast", "instant": f"{DEFAULT}-instant"}
 
 
 def shipped(name: str) -> pathlib.Path | None:
