@@ -139,9 +139,9 @@ def random_params(module: nn.Module, *, name: str, seed: int) -> Params:
     for path, leaf in shapes.items():
         state = np.random.RandomState(zlib.crc32(f"{seed}/{name}/{'/'.join(path)}".encode()))
         x = state.standard_normal(leaf.shape).astype(np.float32)
-        if path[-1] == "running_var":
+        if path[-1] in ("running_var", "moving_variance"):
             x = 1 + 0.1 * np.abs(x)
-        elif path[-1] == "scale":
+        elif path[-1] in ("scale", "gamma"):
             x = 1 + 0.1 * x
         elif path[-1] == "kernel":
             x *= GAINS.get(name, 1.0) / math.sqrt(math.prod(leaf.shape[:-1]))

@@ -9,6 +9,7 @@ from ldm_jax.eval.backbones.opening import params_hash
 from ldm_jax.eval.clips import read_side
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.cnn14 import Cnn14
+from ldm_jax.models.musicnn import Musicnn
 from ldm_jax.models.vggish import VGGish
 from ldm_jax.text.tokenizers import load_tokenizer
 from tests.eval.preset_clips import write_pairs
@@ -16,6 +17,11 @@ from tests.eval.preset_clips import write_pairs
 MODULES = {
     "vggish": ("vggish", 16_000, VGGish(features=(4, 4, 8, 8), hidden=16, out_features=8)),
     "cnn14_16k": ("cnn14", 16_000, Cnn14(num_classes=20, features=(4, 4, 8, 8, 8, 8))),
+    "musicnn:MTT_musicnn": (
+        "musicnn",
+        16_000,
+        Musicnn(timbre=6, rhythm=4, middle=6, hidden=8, num_tags=20),
+    ),
     "clap": ("clap", 48_000, tiny()["clap"]),
     "audiomae": ("audiomae", 16_000, AudioMAE(embed_dim=8, depth=2, heads=2)),
 }

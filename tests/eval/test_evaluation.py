@@ -61,6 +61,34 @@ def test_figures_are_those_of_the_features(sides, tiny_backbones, plain):
     assert told["kl_back.cnn14_16k"] == pytest.approx(float(np.mean(back)), rel=1e-9)
 
 
+def test_musicnn(sides, tiny_backbones):
+    """The distance is between patches, as VGGish's is between examples; a clip's logits are its patches' mean."""
+    name = "musicnn:MTT_musicnn"
+    told = values(
+        evaluate(*sides, preset=PRESETS["musicnn"], backbones=tiny_backbones, options=OPTIONS)
+    )
+    found = [
+        extract(
+            side.clips, tiny_backbones[name], loading=LOADINGS["plain_16k"], front="patches"
+        ).outputs
+        for side in sides
+    ]
+    counts = {clip: len(x) for clip, x in found[0]["embedding"].items()}
+    assert set(counts.values()) == {1, 2, 3, 4}  # from 0.9 to 12 s
+    names = sorted(counts)
+    made = [np.concatenate([one["embedding"][clip] for clip in names]) for one in found]
+    distance = float(frechet_distance(*(x.astype(np.float64) for x in made)))
+    assert told["frechet_distance.musicnn"] == pytest.approx(distance, rel=1e-9)
+    generated, reference = (
+        np.stack([one["logits"][clip].mean(axis=0) for clip in names]).astype(np.float64)
+        for one in found
+    )
+    for kind, activation in (("kl", "softmax"), ("kl_sigmoid", "sigmoid")):
+        pairs = divergence(reference, generated, activation=activation, eps=1e-6)
+        assert told[f"{kind}.musicnn"] == pytest.approx(float(np.mean(pairs)), rel=1e-6)
+    assert told.keys() == {"frechet_distance.musicnn", "kl.musicnn", "kl_sigmoid.musicnn"}
+
+
 def test_the_report_says_what_was_measured(sides, plain):
     assert plain.preset == "ldm_jax"
     assert (plain.generated.clips, plain.reference.clips) == (12, 12)

@@ -26,7 +26,14 @@ from ldm_jax.parallel.mesh import data_mesh
 from tests.golden import relative_error
 
 ROOT = pathlib.Path(__file__).parents[2]
-FRONT = {"vggish": "examples", "cnn14": "log_mel", "clap": "centre", "audiomae": "start"}
+FRONT = {
+    "vggish": "examples",
+    "cnn14": "log_mel",
+    "musicnn": "patches",
+    "clap": "centre",
+    "audiomae": "start",
+}
+NAMES = ["vggish", "cnn14_16k", "musicnn:MTT_musicnn", "clap", "audiomae"]
 LOADING = {16_000: LOADINGS["plain_16k_1s"], 48_000: LOADINGS["plain_48k"]}
 
 
@@ -50,7 +57,7 @@ def same(one, other):
     assert sorted(one.problems, key=str) == sorted(other.problems, key=str)
 
 
-@pytest.mark.parametrize("name", ["vggish", "cnn14_16k", "clap", "audiomae"])
+@pytest.mark.parametrize("name", NAMES)
 def test_each_clip_as_the_network_alone_makes_it(sides, tiny_backbones, name):
     """Against the module applied to one clip, without batches, buckets or devices."""
     backbone = tiny_backbones[name]
@@ -70,14 +77,14 @@ def test_each_clip_as_the_network_alone_makes_it(sides, tiny_backbones, name):
             jax.numpy.asarray(first),
             method=method,
         )
-        if backbone.kind == "cnn14":
+        if backbone.kind in ("cnn14", "musicnn"):
             assert relative_error(found.outputs["logits"][clip.name], out.logits) < 1e-5
             out = out.embedding
         out = out.mean(axis=1) if backbone.kind == "audiomae" else out
         assert relative_error(found.outputs["embedding"][clip.name], out) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["vggish", "cnn14_16k", "clap", "audiomae"])
+@pytest.mark.parametrize("name", NAMES)
 def test_neighbours_and_devices_change_no_bit(sides, tiny_backbones, name):
     """A row alone, at each place among 64, on one device and on eight."""
     backbone = tiny_backbones[name]

@@ -10,7 +10,7 @@ import numpy as np
 from ldm_jax.convert.rules import Params
 from ldm_jax.text.tokenizers import TextTokenizer
 
-Kind = Literal["vggish", "cnn14", "passt", "clap", "audiomae"]
+Kind = Literal["vggish", "cnn14", "passt", "musicnn", "clap", "audiomae"]
 # What a network reads of one clip: arrays with a first axis of rows, of which one clip may have several.
 Inputs = Mapping[str, np.ndarray]
 
@@ -26,7 +26,8 @@ class Backbone:
         params: its weights.
         sample_rate: of the waves it takes, in Hz.
         source: the file or folder that the weights were read from.
-        sha256: of that file, or of the network's parameters where it came from a folder of several networks.
+        sha256: of that file; of musicnn, of the data of its checkpoint; of the network's parameters where it came from
+            a folder of several networks.
         tokenizer: of CLAP's texts, else None.
     """
 

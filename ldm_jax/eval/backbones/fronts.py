@@ -11,6 +11,7 @@ from ldm_jax.audio.clap_features import SAMPLE_RATE as CLAP_RATE
 from ldm_jax.audio.clap_features import SAMPLES as CLAP_SAMPLES
 from ldm_jax.audio.clap_features import clap_features, clap_fusion_features
 from ldm_jax.audio.kaldi import audiomae_input
+from ldm_jax.audio.musicnn_features import musicnn_patches
 from ldm_jax.audio.panns_features import MELS, PANNS, panns_log_mel
 from ldm_jax.audio.passt_features import HOP as PASST_HOP
 from ldm_jax.audio.passt_features import SAMPLES as PASST_SAMPLES
@@ -88,6 +89,11 @@ def _passt_windows(module: Any, wave: Wave, rate: int) -> Inputs:
     return {"log_mel": np.concatenate(rows)}
 
 
+def _musicnn(_: Any, wave: Wave, __: int) -> Inputs:
+    """3 s after 3 s, what is left dropped; a shorter clip is filled up to one row. None below 257 samples."""
+    return {"log_mel": _narrow(musicnn_patches(wave))}
+
+
 def _narrow(x: Any) -> np.ndarray:
     return np.asarray(x, np.float32)
 
@@ -101,5 +107,6 @@ FRONTS: Mapping[tuple[str, str], Front] = {
     ("clap", "seconds"): _clap_seconds,
     ("passt", "whole"): _passt,
     ("passt", "windows"): _passt_windows,
+    ("musicnn", "patches"): _musicnn,
     ("audiomae", "start"): _audiomae,
 }

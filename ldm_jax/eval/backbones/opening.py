@@ -13,6 +13,7 @@ from ldm_jax.convert import single
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.load import load
 from ldm_jax.convert.native import fingerprint
+from ldm_jax.convert.tf_bundle import open_bundle
 from ldm_jax.eval import weights
 from ldm_jax.eval.backbones.backbone import Backbone, Kind
 from ldm_jax.text.tokenizers import TextTokenizer, load_tokenizer
@@ -23,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     "cnn14_16k": "cnn14",
     "cnn14_32k": "cnn14",
     "passt": "passt",
+    "musicnn": "musicnn",
     "clap": "clap",
     "audiomae": "audiomae",
 }
@@ -33,6 +35,7 @@ RATES = {
     "cnn14_16k": 16_000,
     "cnn14_32k": 32_000,
     "passt": 32_000,
+    "musicnn": 16_000,
     "clap": 48_000,
     "audiomae": 16_000,
 }
@@ -45,12 +48,12 @@ def open_backbone(
     folder: pathlib.Path | None = None,
     tokenizer: pathlib.Path | None = None,
 ) -> Backbone:
-    """A backbone by its name, such as "vggish", "cnn14_16k", "passt", "clap:630k-audioset-best" or "audiomae".
+    """A backbone by its name, such as "vggish", "cnn14_16k", "musicnn", "clap:630k-audioset-best" or "audiomae".
 
     Args:
         name: what it is; behind a colon, which of several.
-        path: its weights: a published file, a folder of the Hub's layout, or a system of this library of which its
-            CLAP or AudioMAE is taken; None looks where `weights.find` looks.
+        path: its weights: a published file, a folder of the Hub's layout or of a TensorFlow checkpoint (musicnn), or a
+            system of this library of which its CLAP or AudioMAE is taken; None looks where `weights.find` looks.
         folder: where `weights.find` looks first.
         tokenizer: RoBERTa's tokeniser files, where a CLAP has none beside it.
 
@@ -62,14 +65,14 @@ def open_backbone(
     if family not in KINDS:
         raise ValueError(f"unknown backbone {name!r}; there are {', '.join(KINDS)}")
     kind = KINDS[family]
+    name = weights.DEFAULTS.get(name, name)
     found = pathlib.Path(path) if path is not None else weights.find(name, folder=folder)
-    checkpoint = _load(found, kind)
+    checkpoint = _load(found, kind, name.partition(":")[2])
     if kind == "cnn14" and checkpoint.sample_rate != RATES[family]:
         raise ValueError(
             f"{found} is a Cnn14 for {checkpoint.sample_rate} Hz; {name} takes {RATES[family]} Hz"
         )
     module = checkpoint.networks[kind]
-    whole = len(checkpoint.networks) > 1 or found.is_dir()
     params = checkpoint.params[kind]
     return Backbone(
         name=name,
@@ -78,12 +81,14 @@ def open_backbone(
         params=params,
         sample_rate=RATES[family],
         source=str(found),
-        sha256=params_hash(module, params) if whole else _file_hash(found),
+        sha256=_hash(checkpoint, found, name),
         tokenizer=_tokenizer(checkpoint, found, tokenizer, folder) if kind == "clap" else None,
     )
 
 
-def _load(path: pathlib.Path, kind: Kind) -> Checkpoint:
+def _load(path: pathlib.Path, kind: Kind, within: str) -> Checkpoint:
+    if kind == "musicnn":
+        return single.load(path, kind, within=within)
     whole = any((path / file).exists() for file in ("model.json", "model_index.json"))
     if kind not in OWN or not whole:
         return single.load(path, kind)
@@ -109,6 +114,16 @@ def _tokenizer(
         return load_tokenizer(beside)
     there = weights.find_tokenizer(folder=folder)
     return None if there is None else load_tokenizer(there)
+
+
+def _hash(checkpoint: Checkpoint, path: pathlib.Path, name: str) -> str:
+    """See `Backbone.sha256`."""
+    family, _, within = name.partition(":")
+    if (kind := KINDS[family]) == "musicnn":
+        return open_bundle(path, within=within).sha256
+    if len(checkpoint.networks) > 1 or path.is_dir():
+        return params_hash(checkpoint.networks[kind], checkpoint.params[kind])
+    return _file_hash(path)
 
 
 def params_hash(module: nn.Module, params: Mapping[str, Any]) -> str:

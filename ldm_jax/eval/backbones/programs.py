@@ -117,6 +117,14 @@ def _passt(module: Any) -> Function:
     return run
 
 
+def _musicnn(module: Any) -> Function:
+    def run(params: Any, x: Mapping[str, Any]) -> dict[str, jax.Array]:
+        out = module.apply({"params": params}, x["log_mel"])
+        return {"embedding": out.embedding, "logits": out.logits}
+
+    return run
+
+
 def _clap_audio(module: Any) -> Function:
     return lambda params, x: {
         "embedding": module.apply(
@@ -145,6 +153,7 @@ TASKS: dict[tuple[str, str], Callable[[Any], Function]] = {
     ("vggish", "audio"): _vggish,
     ("cnn14", "audio"): _cnn14,
     ("passt", "audio"): _passt,
+    ("musicnn", "audio"): _musicnn,
     ("clap", "audio"): _clap_audio,
     ("clap", "text"): _clap_text,
     ("audiomae", "audio"): _audiomae,

@@ -7,13 +7,14 @@ from ldm_jax.eval.presets.audioldm_eval import AUDIOLDM_EVAL, AUDIOLDM_EVAL_32K
 from ldm_jax.eval.presets.av_benchmark import AV_BENCHMARK
 from ldm_jax.eval.presets.consistencytta import CONSISTENCYTTA
 from ldm_jax.eval.presets.fadtk import FADTK
-from ldm_jax.eval.presets.own import LDM_JAX, OWN_ENCODERS
+from ldm_jax.eval.presets.own import LDM_JAX, MUSICNN, OWN_ENCODERS
 from ldm_jax.eval.presets.stable_audio_metrics import STABLE_AUDIO_METRICS
 
 PRESETS = {
     preset.name: preset
     for preset in (
         LDM_JAX,
+        MUSICNN,
         OWN_ENCODERS,
         AUDIOLDM_EVAL,
         AUDIOLDM_EVAL_32K,

@@ -1,5 +1,7 @@
 """Our own rules: soxr, all channels, nothing taken off; with published networks, and with those of this library."""
 
+import dataclasses
+
 from ldm_jax.eval.measurement import Distance, Measurement, Preset, Sound, Words
 from ldm_jax.eval.metrics.cosine import CosineScore, Retrieval
 from ldm_jax.eval.metrics.divergence import Divergence
@@ -18,6 +20,8 @@ from ldm_jax.eval.presets.building import (
 
 _VGGISH = Sound(backbone="vggish", loading="plain_16k_1s", front="examples")
 _PANNS = Sound(backbone="cnn14_16k", loading="plain_16k_1s", front="log_mel")
+_MUSICNN = Sound(backbone="musicnn:MTT_musicnn", loading="plain_16k", front="patches")
+_MUSICNN_CLIPS = dataclasses.replace(_MUSICNN, average=True)
 _LAION = Sound(
     backbone="clap:music_speech_audioset_epoch_15_esc_89.98", loading="plain_48k", front="centre"
 )
@@ -80,6 +84,15 @@ LDM_JAX = Preset(
         clap_audio("CLAP_A", _LAION, CosineScore()),
         _retrieval(_LAION),
         *_WAVES,
+    ),
+)
+MUSICNN = Preset(
+    name="musicnn",
+    follows="this library, with musicnn, a published tagger of music that has no part in any training here",
+    measurements=(
+        frechet("FD musicnn", _MUSICNN),
+        divergence("KL musicnn", _MUSICNN_CLIPS, Divergence()),
+        divergence("KL sigmoid", _MUSICNN_CLIPS, Divergence(activation="sigmoid")),
     ),
 )
 OWN_ENCODERS = Preset(

@@ -10,7 +10,7 @@ import sys
 from ldm_jax.eval.cache import home
 from ldm_jax.eval.weights.download import download
 from ldm_jax.eval.weights.finding import WeightsError, find
-from ldm_jax.eval.weights.published import PUBLISHED, ROBERTA
+from ldm_jax.eval.weights.published import DEFAULTS, PUBLISHED, ROBERTA
 
 
 def main() -> int:
@@ -21,6 +21,7 @@ def main() -> int:
         "--to", type=pathlib.Path, default=home(), metavar="FOLDER", help="default: %(default)s"
     )
     arguments = parser.parse_args()
+    arguments.names = [DEFAULTS.get(name, name) for name in arguments.names]
     if unknown := [name for name in arguments.names if name not in PUBLISHED]:
         known = ", ".join(PUBLISHED)
         print(f"ldm_jax.eval.weights: {unknown[0]!r} is not among {known}", file=sys.stderr)

@@ -11,7 +11,7 @@ import huggingface_hub
 from ldm_jax.convert.hub import resolve
 from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.eval.cache import home
-from ldm_jax.eval.weights.published import PUBLISHED, ROBERTA, TWINS, Published
+from ldm_jax.eval.weights.published import DEFAULTS, PUBLISHED, ROBERTA, TWINS, Published
 
 # Whose tokeniser is RoBERTa's: each has the same vocabulary.
 _WITH_ROBERTA = (ROBERTA, "FacebookAI/roberta-base", *TWINS)
@@ -28,20 +28,22 @@ def find(
     path: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> pathlib.Path:
-    """The file of a backbone's published weights; of CLAP's twins on the Hub, their folder.
+    """The file of a backbone's published weights; of CLAP's twins on the Hub, and of musicnn, perhaps their folder.
 
     Looked for in `folder`, in our own folder (`cache.home()`), and where torch.hub, audioldm_eval,
-    panns_inference, frechet_audio_distance, laion_clap, fadtk and the Hub's client keep it. Nothing is
+    panns_inference, frechet_audio_distance, laion_clap, fadtk, musicnn and the Hub's client keep it. Nothing is
     downloaded but what `convert.hub.resolve` gets of a twin.
 
     Args:
-        name: a key of `PUBLISHED`, or "clap:" and an id of the Hub or a folder of transformers' ClapModel.
+        name: a key of `PUBLISHED` or of `DEFAULTS`, or "clap:" and an id of the Hub or a folder of transformers'
+            ClapModel.
         path: the file (or folder) itself, whatever it is called.
         folder: where the user keeps such files.
 
     Raises:
         WeightsError: it is not there, or not whole, or the name is unknown.
     """
+    name = DEFAULTS.get(name, name)
     if path is not None:
         given = pathlib.Path(path).expanduser()
         if not given.exists():
@@ -58,6 +60,8 @@ def find(
     looked = [*dict.fromkeys(_folders(name, folder))]
     broken = ""
     for place in looked:
+        if (inside := _unpacked(name, place)) is not None:
+            return inside
         for spelling in dict.fromkeys((published.file, urllib.parse.quote(published.file))):
             file = place / spelling
             if file.is_file():
@@ -92,8 +96,9 @@ def find_tokenizer(*, folder: str | os.PathLike[str] | None = None) -> pathlib.P
 
 
 def is_published(name: str, sha256: str) -> bool | None:
-    """Whether a file is the published one, by its SHA-256; None where that is not known."""
-    known = PUBLISHED[name].sha256 if name in PUBLISHED else ""
+    """Whether weights are the published ones, by the SHA-256 of a `Backbone`; None where that is not known."""
+    name = DEFAULTS.get(name, name)
+    known = PUBLISHED[name].inner or PUBLISHED[name].sha256 if name in PUBLISHED else ""
     return known == sha256 if known else None
 
 
@@ -124,19 +129,35 @@ def _folders(name: str, folder: str | os.PathLike[str] | None) -> Iterator[pathl
     yield home()
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or user / ".cache")
     torch = pathlib.Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub"
-    yield torch / "checkpoints"
+    if not name.startswith("musicnn"):
+        yield torch / "checkpoints"
     if name.startswith("cnn14"):
         yield user / ".cache" / "audioldm_eval" / "ckpt"
         yield user / "panns_data"
     if name.startswith(("cnn14", "clap")):
         yield torch  # frechet_audio_distance
-    if name.startswith("clap"):
-        yield from _of_packages()
+    yield from _of_packages(name.partition(":")[0])
 
 
-def _of_packages() -> Iterator[pathlib.Path]:
+def _unpacked(name: str, place: pathlib.Path) -> pathlib.Path | None:
+    """The folder of a musicnn in an installed or unzipped package; None where there is none."""
+    family, _, network = name.partition(":")
+    if family == "musicnn":
+        for folder in (place / network, place / "musicnn" / network):
+            if any(folder.glob("*.index")):
+                return folder
+    return None
+
+
+_PACKAGES = {
+    "clap": (("laion_clap", ""), ("fadtk", ".model-checkpoints")),
+    "musicnn": (("musicnn", ""),),
+}
+
+
+def _of_packages(family: str) -> Iterator[pathlib.Path]:
     """Packages that keep weights within themselves, found without importing them."""
-    for package, below in (("laion_clap", ""), ("fadtk", ".model-checkpoints")):
+    for package, below in _PACKAGES.get(family, ()):
         spec = importlib.util.find_spec(package)
         if spec and spec.origin:
             yield pathlib.Path(spec.origin).parent / below

@@ -9,6 +9,7 @@ HUB = "https://huggingface.co"
 _VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1"
 _PANNS = "https://zenodo.org/records/3987831/files"
 _PASST = "https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset"
+_MUSICNN = "https://files.pythonhosted.org/packages/1b/6f/38229e7d99c438e11114bbfa39c8c39185458c398011d0b6d7d7c7401617"
 LAION = "lukewys/laion_clap"
 ROBERTA = "roberta-base"
 
@@ -23,6 +24,7 @@ class Published:
         size: in bytes; None where it is not known.
         sha256: in hexadecimal; "" where it is not known.
         repository: of the Hub, where it is from there.
+        inner: SHA-256 of what is read of it, where it holds more than one network's weights.
     """
 
     file: str
@@ -30,6 +32,7 @@ class Published:
     size: int | None = None
     sha256: str = ""
     repository: str = ""
+    inner: str = ""
 
     @property
     def address(self) -> str:
@@ -46,6 +49,17 @@ def _released(base: str, file: str, size: int | None, sha256: str) -> Published:
 def _hub(repository: str, file: str, size: int | None = None, sha256: str = "") -> Published:
     url = f"{HUB}/{repository}/resolve/main/{file}"
     return Published(file=file, url=url, size=size, sha256=sha256, repository=repository)
+
+
+def _musicnn(inner: str) -> Published:
+    """In the wheel of the package are the folders of several networks."""
+    return Published(
+        file="musicnn-0.1.0-py3-none-any.whl",
+        url=f"{_MUSICNN}/musicnn-0.1.0-py3-none-any.whl",
+        size=29_292_476,
+        sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
+        inner=inner,
+    )
 
 
 # HTSAT-base has 2,352,471,003 bytes with its optimiser, HTSAT-tiny 1,863,587,645.
@@ -75,6 +89,12 @@ PUBLISHED: Mapping[str, Published] = {
         344_665_734,
         "302903fa8c4aee817b11dc982da0b29aaf8d11a3e722420476d0a12c9db70c2c",
     ),
+    "musicnn:MTT_musicnn": _musicnn(
+        "041f3935e981a65cea739842d30c188d3a7d2adf4410955c8668eb3de4a5acab"
+    ),
+    "musicnn:MSD_musicnn": _musicnn(
+        "8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6"
+    ),
     "clap:630k-audioset-best": _hub(
         LAION,
         "630k-audioset-best.pt",
@@ -99,6 +119,9 @@ PUBLISHED: Mapping[str, Published] = {
     "clap:music_speech_epoch_15_esc_89.25": _hub(LAION, "music_speech_epoch_15_esc_89.25.pt"),
     "roberta": _hub(ROBERTA, "tokenizer.json"),
 }
+
+# What a name alone means.
+DEFAULTS: Mapping[str, str] = {"musicnn": "musicnn:MTT_musicnn"}
 
 # CLAP as transformers' folders. `laion/larger_clap_music` is not among them: its text tower is broken.
 TWINS = (

@@ -84,6 +84,25 @@ def test_packages_that_hold_weights(user, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
+def test_musicnn_in_its_package_or_its_wheel(user, tmp_path, monkeypatch):
+    with pytest.raises(WeightsError, match=r"file of musicnn:MTT_musicnn, musicnn-0.1.0-py3-none-"):
+        find("musicnn")
+    package = tmp_path / "site" / "musicnn"
+    put(package / "__init__.py").write_text("raise RuntimeError")
+    for network in ("MTT_musicnn", "MSD_musicnn"):
+        put(package / network / ".index")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert find("musicnn") == find("musicnn:MTT_musicnn") == package / "MTT_musicnn"
+    assert find("musicnn:MSD_musicnn") == package / "MSD_musicnn"
+    wheel = put(home() / "musicnn-0.1.0-py3-none-any.whl")
+    assert find("musicnn") == find("musicnn:MSD_musicnn") == wheel
+    unzipped = put(tmp_path / "given" / "musicnn" / "MTT_musicnn" / ".index").parent
+    assert find("musicnn", folder=tmp_path / "given") == unzipped
+    with pytest.raises(WeightsError, match="'musicnn:MTT_vgg' is no backbone"):
+        find("musicnn:MTT_vgg")
+
+
+@pytest.mark.usefixtures("small")
 def test_the_cache_of_the_hub(user):
     def cached(repository, file):
         root = user / "hub" / f"models--{repository.replace('/', '--')}"
@@ -149,7 +168,8 @@ def test_what_cannot_be_found(user, tmp_path):
 
 def test_the_table_agrees_with_itself():
     for name, one in PUBLISHED.items():
-        assert re.fullmatch(r"[0-9a-f]{64}|", one.sha256), name
+        for known in (one.sha256, one.inner):
+            assert re.fullmatch(r"[0-9a-f]{64}|", known), name
         assert one.url.startswith("https://")
         assert one.url.replace("%3D", "=").endswith(f"/{one.file}")
         assert not name.startswith("clap:") or one.file == f"{name.removeprefix('clap:')}.pt"
@@ -162,5 +182,7 @@ def test_is_published():
     known = PUBLISHED["vggish"].sha256
     assert is_published("vggish", known) is True
     assert is_published("vggish", "0" * 64) is False
+    assert is_published("musicnn", PUBLISHED["musicnn:MTT_musicnn"].inner) is True
+    assert is_published("musicnn:MSD_musicnn", PUBLISHED["musicnn:MTT_musicnn"].inner) is False
     assert is_published("clap:630k-best", "0" * 64) is None
     assert is_published(str(pathlib.Path("elsewhere")), "0" * 64) is None
