@@ -1,7 +1,7 @@
 """What musicnn hears: log-mel spectrograms at 16 kHz, in patches of 187 frames (3 s).
 
 The function takes NumPy and JAX arrays and computes in the wave's type, at least float32. The spectrogram is that of
-librosa 0.7, with which the networks were trained: ends reflected, where librosa has zeros since 0.10. The package
+librosa before 0.9, with which the networks were trained: ends reflected, where it has zeros now. The package
 rounds the mel bands to 16 bits, in which 10000 x overflows above x = 6.55, a loud tone; nothing is rounded here.
 """
 

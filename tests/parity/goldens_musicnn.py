@@ -96,7 +96,10 @@ def features(wave: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
 
 
 def tags(wave: np.ndarray, network: str) -> tuple[np.ndarray, np.ndarray]:
-    """(probabilities, embeddings) by patch of the whole published program with its own weights."""
+    """(probabilities, embeddings) by patch of the whole published program with its own weights.
+
+    It gives the embedding of the first patch for all.
+    """
     tensorflow()
     import librosa
     from musicnn import extractor
