@@ -1,43 +1,41 @@
-"""The small model on held-out captions, between the best and the worst that the same figures can say.
+"""The small model and its students on held-out captions, between the best and the worst that the same figures can say.
 
-    .venv/bin/python benchmarks/small_model.py --data data/sound data/music data/speech --judge FOLDER \
-        --clips 20 --steps 25 --sampler dpmsolver++ --out results/small
+    .venv/bin/python -m benchmarks.small_model --data data/sound data/music data/speech --musicnn FOLDER \
+        --systems small:dpmsolver++:25 small-fast small-instant --out results/small
 
-For captions of each folder's held-out splits, each once, a clip is drawn, and judged by CLAP and AudioMAE of `--judge`
-beside what bounds it on both sides:
+For captions of each folder's held-out splits, each once, every system draws a clip, judged beside what bounds it on
+both sides:
 
     real          the held-out clips themselves (their own distance is 0)
     train         as many clips of the train split: how far apart two sets of real clips are
     coded         held-out clips through the VAE and the vocoder: the best that the system's decoders allow
-    STEPS         drawn from the held-out captions
-    STEPS, shuffled   the same clips under each other's captions: what chance is
+    SYSTEM        drawn from the held-out captions
+    SYSTEM, shuffled   the same clips under each other's captions: what chance is
     prior         VAE and vocoder on latents of pure noise
     noise, silence
 
-FD is the Frechet distance of embeddings to those of the held-out clips, R@10 how often a clip's caption finds it among
-the ten nearest of all, kind how often a linear map from CLAP's embeddings, fitted to clips of the train split, takes
-it for what it is (sound, music, speech). The judge should be no network that the clips were made with. A table in
-Markdown; the clips stay in `--out`, where a second call goes on.
+A system is CHECKPOINT[:SAMPLER[:STEPS]]; what is left out are its own. FD is the Frechet distance of embeddings to
+those of the held-out clips: musicnn's, which nothing here was trained with, and those of the small model's own AudioMAE
+and CLAP. R@10 is how often a clip is among the ten of all that are nearest to its caption, kind how often it is taken
+for what it is, both by `benchmarks/judging.py`. Calls are of the UNet, a clip. A table in Markdown; the clips stay in
+`--out`, where a second call goes on.
 """
 
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from ldm_jax import AudioLDM2
-from ldm_jax.audio.clap_features import SAMPLE_RATE as CLAP_RATE
-from ldm_jax.audio.clap_features import clap_features
+from benchmarks.judging import Example, Judge
+from ldm_jax import AudioLDM2, students
 from ldm_jax.audio.files import write_audio
 from ldm_jax.audio.log_mel import MEL_16K, log_mel
 from ldm_jax.audio.reading import read_audio
-from ldm_jax.audio.resampling import resample
-from ldm_jax.config import Generation
-from ldm_jax.convert.load import load
+from ldm_jax.convert.load import load, read_own
 from ldm_jax.data.prepared import open_prepared
 from ldm_jax.data.segments import Shaping, segment
 from ldm_jax.eval.backbones.opening import open_backbone
@@ -47,20 +45,11 @@ from ldm_jax.eval.drawing import draw
 from ldm_jax.eval.evaluation import Options, evaluate
 from ldm_jax.eval.presets import PRESETS
 from ldm_jax.pipeline.synthesis import decode, vocode
-from ldm_jax.shipped import DEFAULT
+from ldm_jax.shipped import DEFAULT, shipped
 
-RATE, FITTED = 16_000, 100  # clips of each kind that the judge of kinds is fitted to
-FIGURES = ("FD CLAP", "FD AudioMAE", "CLAP_T", "R@10")
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """A prepared clip's segment."""
-
-    name: str
-    kind: int
-    caption: str
-    wave: np.ndarray
+RATE, FITTED = 16_000, 400  # clips of each kind that the judge is fitted to
+FIGURES = {"musicnn": ("FD musicnn",), "own_encoders": ("FD AudioMAE", "FD CLAP")}
+NEAREST = 10
 
 
 def main() -> None:
@@ -68,84 +57,92 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--checkpoint", default=DEFAULT)
-    add("--judge", required=True, help="a checkpoint with clap and audiomae")
+    add("--systems", nargs="*", default=[f"{DEFAULT}:dpmsolver++:25"])
+    add("--musicnn", help="folder of its weights, as in the package; else it is looked for")
     add("--data", nargs="+", required=True, help="prepared folders, one a kind")
     add("--split", nargs="+", default=["test", "validation"])
-    add("--clips", type=int, default=20, help="of each folder, at most")
-    add("--steps", type=int, nargs="+", default=[25])
-    add("--sampler", default="dpmsolver++")
-    add("--guidance-scale", type=float, default=3.5)
+    add("--clips", type=int, default=30, help="of each folder, at most")
+    add("--guidance-scale", type=float)
     add("--batch-size", type=int, default=4)
     add("--out", type=pathlib.Path, default=pathlib.Path("results/small"))
+    add("--draw-only", action="store_true", help="no bounds, no figures")
     arguments = parser.parse_args()
-    model = AudioLDM2.from_pretrained(arguments.checkpoint)
-    seconds = model.checkpoint.seconds
-    held, some = (
-        [
-            example
-            for kind, folder in enumerate(arguments.data)
-            for example in examples(folder, splits, count, kind, seconds, once=once)
-        ]
-        for splits, count, once in (
-            (arguments.split, arguments.clips, True),
-            (["train"], max(FITTED, arguments.clips), False),
-        )
-    )
+    seconds = read_own(DEFAULT).seconds
+    held = held_out(arguments.data, arguments.split, arguments.clips, seconds, once=True)
     sides = Sides(
         arguments.out, [Clip(name=x.name, path=arguments.out, captions=(x.caption,)) for x in held]
     )
-    kinds = [example.kind for example in held]
-    waves = np.stack([example.wave for example in held])
-    firsts = [
-        [x for x in some if x.kind == kind][: kinds.count(kind)] for kind in sorted(set(kinds))
-    ]
-    generator = np.random.default_rng(0)
-    sides.write("real", waves)
-    sides.write("train", np.stack([x.wave for first in firsts for x in first]))
-    sides.write("coded", coded(model, waves))
-    for steps in arguments.steps:
-        generation = Generation(
-            seconds=seconds,
-            steps=steps,
-            sampler=arguments.sampler,
-            guidance_scale=arguments.guidance_scale,
-        )
-        draw(
-            model,
-            sides.clips,
-            arguments.out / str(steps),
-            generation,
-            source={"checkpoint": arguments.checkpoint, "preset": None, "dtype": None},
-            batch=arguments.batch_size,
-            progress=True,
-        )
-    sides.write("prior", prior(model, waves, generator))
-    sides.write("noise", 0.1 * generator.standard_normal(waves.shape))
-    sides.write("silence", 1e-5 * generator.standard_normal(waves.shape))
-    judge_of_kinds = kind_judge(arguments.judge, some)
-    backbones = {name: open_backbone(name, arguments.judge) for name in ("clap", "audiomae")}
-    columns = (*FIGURES, "kind")
-    print("| |" + "|".join(columns) + "|\n|---|" + "---:|" * len(columns))
-    drawn = [str(steps) for steps in arguments.steps]
-    shuffled = [f"{name}, shuffled" for name in drawn]
-    for name in ("real", "train", "coded", *drawn, *shuffled, "prior", "noise", "silence"):
+    calls = {
+        system: drawn(system, sides, seconds, arguments.guidance_scale, arguments.batch_size)
+        for system in arguments.systems
+    }
+    if arguments.draw_only:
+        return
+    fitted = held_out(arguments.data, ["train"], max(FITTED, arguments.clips), seconds, once=False)
+    bounds(sides, held, fitted)
+    musicnn = open_backbone("musicnn", arguments.musicnn)
+    backbones = {name: open_backbone(name, load_path(DEFAULT)) for name in ("clap", "audiomae")}
+    backbones["musicnn"] = musicnn
+    judge = Judge(musicnn, load(DEFAULT), fitted, cache=arguments.out / "heard.npz")
+    columns = [label for labels in FIGURES.values() for label in labels]
+    print("| |calls|" + "|".join(columns) + "|R@10|kind|\n|---|" + "---:|" * (len(columns) + 3))
+    kinds = np.array([example.kind for example in held])
+    names = [x for system in calls for x in (system, f"{system}, shuffled")]
+    for name in ("real", "train", "coded", *names, "prior", "noise", "silence"):
+        side = sides.side(name)
         found = {
             figure.label: interval(figure.estimate)
+            for preset in FIGURES
             for figure in evaluate(
-                sides.side(name),
+                side,
                 sides.side("real"),
-                preset=PRESETS["own_encoders"],
+                preset=PRESETS[preset],
                 backbones=backbones,
                 system=name,
                 options=Options(cache=FeatureCache()),
             ).figures
         }
-        right = judge_of_kinds([clip.path for clip in sides.side(name).clips]) == np.array(
-            sides.in_order(kinds)
-        )
-        cells = [found.get(label, "") for label in FIGURES] + [f"{right.mean():.2f}"]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        waves = [read_audio(clip.path)[0][:, 0] for clip in side.clips]
+        near = judge.ranks(waves, [clip.captions[0] for clip in side.clips]) < NEAREST
+        right = judge.kinds(waves) == sides.in_order(kinds)
+        cells = [str(calls.get(name, "")), *(found.get(label, "") for label in columns)]
+        print(f"| {name} | " + " | ".join([*cells, share(near), share(right)]) + " |", flush=True)
+    print(f"\n{len(held)} clips; chance of R@{NEAREST}: {NEAREST / len(held):.2f}")
+
+
+def drawn(system: str, sides: "Sides", seconds: float, scale: float | None, batch: int) -> int:
+    """Draws a system's clips, where they are not there yet; how often a clip calls the UNet."""
+    checkpoint, sampler, steps = (*system.split(":"), "", "")[:3]
+    generation = students.settings(
+        read_own(checkpoint).distilled,
+        seconds=seconds,
+        sampler=sampler or None,
+        steps=int(steps) if steps else None,
+        guidance_scale=scale,
+    )
+    model = AudioLDM2.from_pretrained(checkpoint)
+    source = {"checkpoint": checkpoint, "preset": None, "dtype": None}
+    folder = sides.folder / sides.folder_of(system)
+    draw(model, sides.clips, folder, generation, source=source, batch=batch, progress=True)
+    branches = 1 + students.has_two_branches(model.checkpoint.distilled, generation)
+    return branches * generation.steps
+
+
+def bounds(sides: "Sides", held: Sequence[Example], fitted: Sequence[Example]) -> None:
+    """Writes what the systems' figures lie between."""
+    model = AudioLDM2.from_pretrained(DEFAULT)
+    waves = np.stack([example.wave for example in held])
+    kinds = [example.kind for example in held]
+    firsts = [
+        [x for x in fitted if x.kind == kind][: kinds.count(kind)] for kind in sorted(set(kinds))
+    ]
+    generator = np.random.default_rng(0)
+    sides.write("real", waves)
+    sides.write("train", np.stack([x.wave for first in firsts for x in first]))
+    sides.write("coded", coded(model, waves))
+    sides.write("prior", prior(model, waves, generator))
+    sides.write("noise", 0.1 * generator.standard_normal(waves.shape))
+    sides.write("silence", 1e-5 * generator.standard_normal(waves.shape))
 
 
 class Sides:
@@ -163,21 +160,35 @@ class Sides:
     def side(self, name: str) -> ClipSet:
         """The clips of one system, sorted by name; "X, shuffled" are those of X under other clips' captions."""
         system, _, shuffled = name.partition(", ")
+        folder = self.folder / self.folder_of(system)
         captions = [clip.captions for clip in self.clips]
         if shuffled:
             captions = captions[len(captions) // 3 :] + captions[: len(captions) // 3]
         clips = [
-            dataclasses.replace(
-                clip, path=self.folder / system / f"{clip.name}.wav", captions=caption
-            )
+            dataclasses.replace(clip, path=folder / f"{clip.name}.wav", captions=caption)
             for clip, caption in zip(self.clips, captions, strict=True)
         ]
         return ClipSet(source=name, clips=tuple(sorted(clips, key=lambda clip: clip.name)))
 
-    def in_order(self, values: Sequence[int]) -> list[int]:
+    @staticmethod
+    def folder_of(system: str) -> str:
+        """Below `folder`."""
+        return system.replace("/", "_").replace(":", "_")
+
+    def in_order(self, values: np.ndarray) -> np.ndarray:
         """`values` of the clips as `side` sorts them."""
-        by_name = {clip.name: value for clip, value in zip(self.clips, values, strict=True)}
-        return [by_name[name] for name in sorted(by_name)]
+        return values[np.argsort([clip.name for clip in self.clips])]
+
+
+def held_out(
+    folders: Sequence[str], splits: Sequence[str], count: int, seconds: float, *, once: bool
+) -> list[Example]:
+    """`examples` of all folders, a kind each."""
+    return [
+        example
+        for kind, folder in enumerate(folders)
+        for example in examples(folder, splits, count, kind, seconds, once=once)
+    ]
 
 
 def examples(
@@ -232,28 +243,17 @@ def voiced(model: AudioLDM2, latents: Any, samples: int) -> np.ndarray:
     return np.asarray(vocode(model.networks, params, mel))[:, :samples]
 
 
-def kind_judge(
-    where: str, fitted: Sequence[Example]
-) -> Callable[[Sequence[pathlib.Path]], np.ndarray]:
-    """From files to the kinds that a linear map of CLAP's embeddings, least squares on `fitted`, takes them for."""
-    checkpoint = load(where)
-    clap: Any = checkpoint.networks["clap"]
-    embed = jax.jit(
-        lambda x: clap.apply({"params": checkpoint.params["clap"]}, x, method="embed_audio")
-    )
+def load_path(name: str) -> pathlib.Path:
+    """The folder of a checkpoint of the package."""
+    folder = shipped(name)
+    assert folder is not None
+    return folder
 
-    def vector(wave: np.ndarray) -> np.ndarray:
-        features = clap_features(resample(wave, RATE, CLAP_RATE), padding="repeatpad")
-        return np.append(np.asarray(embed(features[None].astype(np.float32)))[0], 1.0)
 
-    x = np.stack([vector(example.wave) for example in fitted])
-    wanted = np.eye(1 + max(e.kind for e in fitted))[[e.kind for e in fitted]]
-    weights = np.linalg.solve(x.T @ x + 0.1 * np.eye(x.shape[1]), x.T @ wanted)
-
-    def judge(files: Sequence[pathlib.Path]) -> np.ndarray:
-        return np.array([(vector(read_audio(file)[0][:, 0]) @ weights).argmax() for file in files])
-
-    return judge
+def share(hits: np.ndarray) -> str:
+    """A share of clips and half its 95 % interval."""
+    p = hits.mean()
+    return f"{p:.2f} ± {1.96 * np.sqrt(p * (1 - p) / len(hits)):.2f}"
 
 
 def interval(estimate: Any) -> str:

@@ -107,6 +107,8 @@ def test_a_killed_batch_goes_on_where_it_stopped(checkpoint, environment, tmp_pa
         (["a dog", "--checkpoint", "{checkpoint}", "-o", "{out}/x.mp3"], "must be one of .wav"),
         (["--prompts", "{bad}", "--checkpoint", "{checkpoint}"], "line 2: not UTF-8"),
         (["a dog", "--checkpoint", "{bad}"], "is not a checkpoint"),
+        (["a dog", "--quality", "good"], "'good' is none of best, fast, instant"),
+        (["a dog", "--quality", "fast", "--checkpoint", "{checkpoint}"], "not allowed with"),
     ],
 )
 def test_bad_input_is_one_sentence_status_2_and_no_file(

@@ -164,6 +164,34 @@ def test_runs_and_base_make_one_checkpoint(tuned, base, tmp_path):
     assert "is there already" in again.stderr
 
 
+def test_what_was_trained_is_written_alone_beside_the_rest(tuned, base, tmp_path):
+    folder, made = tuned
+    native.save(load(base), tmp_path / "whole")
+    command = [sys.executable, "-m", "ldm_jax.train.export", str(folder / "unet"), "--half"]
+    command += ["--int8", "unet", "--beside", str(tmp_path / "whole")]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "part")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "missing" not in done.stdout
+    files = sorted(path.name for path in (tmp_path / "part").iterdir())
+    assert files == ["model.json", "unet.safetensors"]
+    part, whole = load(tmp_path / "part"), load(tmp_path / "whole")
+    assert part.networks.keys() == whole.networks.keys()
+    assert same(part.params["vae"], whole.params["vae"])
+    ours, wanted = flat(part.params["unet"]), flat(made["ema"])
+    for path, x in wanted.items():
+        step = np.abs(x).max(initial=0) / 127 if x.ndim > 1 and x.size >= 4096 else 0
+        np.testing.assert_allclose(ours[path], x, rtol=2**-10, atol=0.51 * step + 1e-7)
+    both = subprocess.run(
+        [*command, "--checkpoint", base, "--out", str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+    )
+    assert both.returncode == 2
+    assert "leave --checkpoint out" in both.stderr
+
+
 @pytest.mark.slow
 def test_it_sounds_as_the_parameters_that_were_never_written(tuned, base, tmp_path):
     folder, made = tuned
