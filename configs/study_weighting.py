@@ -13,13 +13,11 @@ Cost of `:small`: 36 runs, of 25,000 and 10,000 steps. Of the last: 36 of 250,00
 
 import dataclasses
 
-from ml_collections import ConfigDict
-
 from configs import distill_consistency, distill_progressive
 from configs.published import HUB
 from configs.small import distill_consistency as small_consistency
 from configs.small import distill_progressive as small_progressive
-from configs.small.system import SECONDS
+from configs.small.system import SECONDS, SETS
 from ldm_jax.study.settings import RunStudy, ToyStudy
 
 WEIGHTINGS = ("uniform", "truncated", "snr_plus_one", "min_snr", "debiased", "bsa")
@@ -51,16 +49,17 @@ def get_config(arg=""):
             small_progressive.get_config(),
             small_consistency.get_config(),
             system="checkpoints/small",
-            prepared="data/clips",
-            split="validation",
+            prepared=tuple(f"data/{name}" for name in SETS),
+            split="test",
+            clips=40,
             seconds=SECONDS,
-            preset="own_encoders",
-            primary=("frechet_distance.clap", "clap_text"),
-            backbones=ConfigDict({"clap": "checkpoints/small"}),
+            padding="repeat",
+            preset="musicnn",
+            primary=("frechet_distance.musicnn",),
         )
     return of_runs(
         distill_progressive.get_config(),
         distill_consistency.get_config(),
         system=HUB,
-        prepared="data/audiocaps",
+        prepared=("data/audiocaps",),
     )

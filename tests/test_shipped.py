@@ -1,4 +1,4 @@
-"""The checkpoint that comes with the package: whole, small, and what `sample.py` takes where none is named."""
+"""The checkpoints that come with the package: whole, small, and what `sample.py` takes where none is named."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ldm_jax.convert.load import load, read_own
-from ldm_jax.shipped import DEFAULT, shipped
+from ldm_jax.shipped import DEFAULT, QUALITIES, shipped
 from tests.train.running import ROOT
 
 PARTS = {"unet", "vae", "vocoder", "clap", "t5", "gpt2", "translator", "audiomae"}
@@ -23,8 +23,29 @@ def test_it_is_a_whole_system_of_a_package_s_size():
     assert set(checkpoint.tokenizers) == {"clap", "t5"}
     assert read_own(DEFAULT).seconds == checkpoint.seconds == 5.12
     assert checkpoint.loa_tokens == 4
-    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 60e6
     assert (folder / "README.md").is_file()
+
+
+def test_all_of_them_have_a_package_s_size():
+    files = [path for name in QUALITIES.values() for path in shipped(name).rglob("*")]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 60e6
+
+
+@pytest.mark.parametrize(
+    ("quality", "method", "steps"), [("fast", "progressive", 25), ("instant", "consistency", 1)]
+)
+def test_its_students_share_all_but_the_unet(quality, method, steps):
+    folder = shipped(QUALITIES[quality])
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "unet.safetensors"]
+    student, teacher = load(QUALITIES[quality]), load(DEFAULT)
+    assert (student.distilled.method, student.distilled.steps) == (method, steps)
+    low, high = student.distilled.guidance
+    assert low <= student.distilled.guidance_scale <= high
+    assert set(student.networks) == PARTS
+    assert student.scheduler == teacher.scheduler
+    assert (student.seconds, student.loa_tokens) == (teacher.seconds, teacher.loa_tokens)
+    for name in PARTS - {"unet"}:
+        assert student.networks[name] == teacher.networks[name]
 
 
 def test_a_path_comes_before_its_name(tmp_path, monkeypatch):
@@ -35,8 +56,9 @@ def test_a_path_comes_before_its_name(tmp_path, monkeypatch):
     assert shipped("large") is None
 
 
-def test_sample_takes_it(tmp_path):
-    command = [sys.executable, "sample.py", "a dog barks", "--steps", "2"]
+@pytest.mark.parametrize("asked", [("--steps", "2"), ("--quality", "instant")])
+def test_sample_takes_it(asked, tmp_path):
+    command = [sys.executable, "sample.py", "a dog barks", *asked]
     done = subprocess.run(
         [*command, "-o", str(tmp_path / "dog.wav")], cwd=ROOT, capture_output=True, text=True
     )
@@ -45,4 +67,5 @@ def test_sample_takes_it(tmp_path):
     assert (len(wave), rate) == (round(5.12 * 16_000), 16_000)
     assert np.isfinite(wave).all()
     assert wave.std() > 0
-    assert json.loads((tmp_path / "dog.json").read_text())["settings"]["checkpoint"] == DEFAULT
+    taken = QUALITIES["instant"] if "instant" in asked else DEFAULT
+    assert json.loads((tmp_path / "dog.json").read_text())["settings"]["checkpoint"] == taken

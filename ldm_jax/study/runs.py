@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ from ldm_jax.config import Generation
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.load import load
 from ldm_jax.data.prepared import open_prepared
+from ldm_jax.data.rows import Row
+from ldm_jax.data.segments import Shaping, segment
 from ldm_jax.diffusion import bands
 from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.eval.backbones.backbone import Backbone
@@ -195,25 +198,36 @@ def quantities(study: RunStudy) -> tuple[Quantity, ...]:
 
 
 def write_references(study: RunStudy, folder: pathlib.Path) -> None:
-    """The first clips of the split that have captions, as WAV with the caption beside each.
+    """The first clips of each dataset's split that have captions, as WAV with the caption beside each.
 
     Raises:
         ValueError: no such dataset, split, or caption.
     """
-    rows = open_prepared(study.prepared).rows(study.split)
     folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for row in rows:
-        if len(names) == study.clips:
-            break
-        if row.captions:
-            wave, rate = read_audio(row.audio)
-            names.append(f"{len(names):05}")
-            write_audio(folder / f"{names[-1]}.wav", wave[: row.samples, 0], rate)
-            (folder / f"{names[-1]}.txt").write_text(row.captions[0] + "\n")
-    if not names:
-        raise ValueError(f"no clip of {study.prepared}, {study.split}, has a caption")
-    (folder / DONE).write_text(f"{len(names)} clips of {study.prepared}, {study.split}\n")
+    count = 0
+    for dataset in study.prepared:
+        rows = open_prepared(dataset).rows(study.split)
+        told = itertools.islice((row for row in rows if row.captions), study.clips)
+        for row in told:
+            wave, rate = _reference(row, study)
+            write_audio(folder / f"{count:05}.wav", wave, rate)
+            (folder / f"{count:05}.txt").write_text(row.captions[0] + "\n")
+            count += 1
+    of = f"{', '.join(study.prepared)}, {study.split}"
+    if not count:
+        raise ValueError(f"no clip of {of}, has a caption")
+    (folder / DONE).write_text(f"{count} clips of {of}\n")
+
+
+def _reference(row: Row, study: RunStudy) -> tuple[np.ndarray, int]:
+    """(wave, rate) of a clip, whole or as training would see its beginning."""
+    if not study.padding:
+        wave, rate = read_audio(row.audio)
+        return wave[: row.samples, 0], rate
+    shaping = Shaping(
+        seconds=study.seconds, random_start=False, caption="first", padding=study.padding
+    )
+    return segment(row, shaping, np.random.default_rng(0)).wave, shaping.sample_rate
 
 
 def late_errors(

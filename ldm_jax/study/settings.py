@@ -95,10 +95,11 @@ class RunStudy(Study):
         system: a checkpoint with the networks that runs do not train: VAE, vocoder, text encoders, tokenizers.
         teacher: a checkpoint that is measured too, or "".
         teacher_steps: numbers of steps that it is sampled in.
-        prepared: a dataset that `python -m ldm_jax.data.prepare` wrote.
-        split: of it, whose captions are the prompts and whose clips the references.
-        clips: at most.
+        prepared: datasets that `python -m ldm_jax.data.prepare` wrote.
+        split: of them, whose captions are the prompts and whose clips the references.
+        clips: of each dataset, at most.
         seconds: of the clips that are drawn.
+        padding: of references, "end" or "repeat", to that length, which longer ones are cut to; "" leaves them.
         batch_size: clips drawn together.
         dtype: compute type of drawing; "" is the device's.
         preset: of figures, see `evaluate.py --presets`.
@@ -115,10 +116,11 @@ class RunStudy(Study):
     system: str = ""
     teacher: str = ""
     teacher_steps: tuple[int, ...] = (200, 100, 50, 25, 1)
-    prepared: str = ""
+    prepared: tuple[str, ...] = ()
     split: str = "test"
     clips: int = 1000
     seconds: float = 10.24
+    padding: str = ""
     batch_size: int = 8
     dtype: str = ""
     preset: str = "ldm_jax"
@@ -204,3 +206,5 @@ def _check_runs(study: RunStudy) -> None:
         )
     if study.clips < 1:
         raise ValueError(f"clips must be at least 1, not {study.clips}")
+    if study.padding not in ("", "end", "repeat"):
+        raise ValueError(f"padding is {study.padding!r}; it can be 'end', 'repeat' or ''")

@@ -57,7 +57,7 @@ def test_errors_are_those_near_the_end_of_a_round():
 
 @pytest.mark.slow
 def test_references_are_the_splits_first_clips(prepared, tmp_path):
-    study = RunStudy(prepared=prepared, split="train", clips=4)
+    study = RunStudy(prepared=(prepared,), split="train", clips=4)
     runs.write_references(study, tmp_path)
     rows = [row for row in open_prepared(prepared).rows("train") if row.captions][:4]
     side = read_side(tmp_path)
@@ -66,6 +66,17 @@ def test_references_are_the_splits_first_clips(prepared, tmp_path):
         wave, rate = soundfile.read(clip.path)
         assert (len(wave), rate) == (row.samples, row.sample_rate)
         np.testing.assert_allclose(np.abs(wave).max(), min(row.peak, 1), atol=1e-3)
+    twice = dataclasses.replace(
+        study, prepared=(prepared, prepared), clips=2, seconds=0.64, padding="repeat"
+    )
+    runs.write_references(twice, tmp_path / "twice")
+    again = read_side(tmp_path / "twice")
+    captions = [row.captions[:1] for row in rows[:2]]
+    assert [clip.captions for clip in again.clips] == captions * 2
+    for clip in again.clips:
+        wave, rate = soundfile.read(clip.path)
+        assert (len(wave), rate) == (10_240, 16_000)
+        assert np.abs(wave).max() > 0.1
     with pytest.raises(ValueError, match="has no split 'nowhere'"):
         runs.write_references(dataclasses.replace(study, split="nowhere"), tmp_path)
 
