@@ -7,18 +7,19 @@ python train.py --config=configs/small/distill_progressive.py:few --workdir=runs
 from configs.small.system import distil, from_encodings, optimizer
 from ldm_jax.train.stages.progressive import ProgressiveStage
 
+# A student that halves many steps is nearly its teacher when it begins: with 2e-4 its error grew tenfold in 20 updates.
 CHAINS = {
-    "": ("progressive", (100, 50, 25), "runs/small/distill_guided"),
-    "few": ("few", (5, 1), "runs/small/distill_progressive"),
+    "": ("progressive", (100, 50, 25), "runs/small/distill_guided", 2e-5),
+    "few": ("few", (5, 1), "runs/small/distill_progressive", 2e-4),
 }
 
 
 def get_config(arg=""):
-    name, students, teacher = CHAINS[arg]
+    name, students, teacher, rate = CHAINS[arg]
     return distil(
         name,
         ProgressiveStage(students=students, weighting="bsa", stratified=True, **from_encodings()),
         unet=teacher,
         steps=5000 * len(students),
-        optimizer=optimizer(learning_rate=2e-4, schedule="linear", weight_decay=0.0),
+        optimizer=optimizer(learning_rate=rate, schedule="linear", weight_decay=0.0),
     )
