@@ -31,7 +31,8 @@ import jax
 import numpy as np
 
 from benchmarks.judging import Example, Judge
-from ldm_jax import AudioLDM2, students
+from benchmarks.systems import system as named
+from ldm_jax import AudioLDM2
 from ldm_jax.audio.files import write_audio
 from ldm_jax.audio.log_mel import MEL_16K, log_mel
 from ldm_jax.audio.reading import read_audio
@@ -73,7 +74,7 @@ def main() -> None:
         arguments.out, [Clip(name=x.name, path=arguments.out, captions=(x.caption,)) for x in held]
     )
     calls = {
-        system: drawn(system, sides, seconds, arguments.guidance_scale, arguments.batch_size)
+        system: drawn(system, sides, arguments.guidance_scale, arguments.batch_size)
         for system in arguments.systems
     }
     if arguments.draw_only:
@@ -110,22 +111,14 @@ def main() -> None:
     print(f"\n{len(held)} clips; chance of R@{NEAREST}: {NEAREST / len(held):.2f}")
 
 
-def drawn(system: str, sides: "Sides", seconds: float, scale: float | None, batch: int) -> int:
+def drawn(system: str, sides: "Sides", scale: float | None, batch: int) -> int:
     """Draws a system's clips, where they are not there yet; how often a clip calls the UNet."""
-    checkpoint, sampler, steps = (*system.split(":"), "", "")[:3]
-    generation = students.settings(
-        read_own(checkpoint).distilled,
-        seconds=seconds,
-        sampler=sampler or None,
-        steps=int(steps) if steps else None,
-        guidance_scale=scale,
-    )
-    model = AudioLDM2.from_pretrained(checkpoint)
-    source = {"checkpoint": checkpoint, "preset": None, "dtype": None}
+    told = named(system, guidance_scale=scale)
+    model = AudioLDM2.from_pretrained(told.checkpoint)
+    source = {"checkpoint": told.checkpoint, "preset": None, "dtype": None}
     folder = sides.folder / sides.folder_of(system)
-    draw(model, sides.clips, folder, generation, source=source, batch=batch, progress=True)
-    branches = 1 + students.has_two_branches(model.checkpoint.distilled, generation)
-    return branches * generation.steps
+    draw(model, sides.clips, folder, told.generation, source=source, batch=batch, progress=True)
+    return told.calls
 
 
 def bounds(sides: "Sides", held: Sequence[Example], fitted: Sequence[Example]) -> None:

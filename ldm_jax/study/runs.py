@@ -224,9 +224,8 @@ def _reference(row: Row, study: RunStudy) -> tuple[np.ndarray, int]:
     if not study.padding:
         wave, rate = read_audio(row.audio)
         return wave[: row.samples, 0], rate
-    shaping = Shaping(
-        seconds=study.seconds, random_start=False, caption="first", padding=study.padding
-    )
+    values: dict[str, Any] = {"seconds": study.seconds, "padding": study.padding}
+    shaping = Shaping(random_start=False, caption="first", **values)
     return segment(row, shaping, np.random.default_rng(0)).wave, shaping.sample_rate
 
 
