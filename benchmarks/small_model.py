@@ -9,6 +9,7 @@ both sides:
     real          the held-out clips themselves (their own distance is 0)
     train         as many clips of the train split: how far apart two sets of real clips are
     coded         held-out clips through the VAE and the vocoder: the best that the system's decoders allow
+    vocoder, griffin-lim, coded griffin-lim    by the vocoder alone, by Griffin-Lim in its place, and that after the VAE
     SYSTEM        drawn from the held-out captions
     SYSTEM, shuffled   the same clips under each other's captions: what chance is
     prior         VAE and vocoder on latents of pure noise
@@ -23,8 +24,9 @@ for what it is, both by `benchmarks/judging.py`. Calls are of the UNet, a clip. 
 
 import argparse
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +36,7 @@ from benchmarks.judging import Example, Judge
 from benchmarks.systems import system as named
 from ldm_jax import AudioLDM2
 from ldm_jax.audio.files import write_audio
+from ldm_jax.audio.griffin_lim import wave_from_log_mel
 from ldm_jax.audio.log_mel import MEL_16K, log_mel
 from ldm_jax.audio.reading import read_audio
 from ldm_jax.convert.load import load, read_own
@@ -44,13 +47,14 @@ from ldm_jax.eval.cache import FeatureCache
 from ldm_jax.eval.clips.clip import Clip, ClipSet
 from ldm_jax.eval.drawing import draw
 from ldm_jax.eval.evaluation import Options, evaluate
-from ldm_jax.eval.presets import PRESETS
+from ldm_jax.eval.presets import PRESETS, chosen
 from ldm_jax.pipeline.synthesis import decode, vocode
 from ldm_jax.shipped import DEFAULT, shipped
 
-RATE, FITTED = 16_000, 400  # clips of each kind that the judge is fitted to
+RATE, FITTED = 16_000, 300  # clips of each kind that the judge is fitted to
 FIGURES = {"musicnn": ("FD musicnn",), "own_encoders": ("FD AudioMAE", "FD CLAP")}
 NEAREST = 10
+MUSICNN = "musicnn:MTT_musicnn"
 
 
 def main() -> None:
@@ -79,17 +83,17 @@ def main() -> None:
     }
     if arguments.draw_only:
         return
-    fitted = held_out(arguments.data, ["train"], max(FITTED, arguments.clips), seconds, once=False)
+    fitted = held_out(arguments.data, ["train"], FITTED, seconds, once=False)
     bounds(sides, held, fitted)
-    musicnn = open_backbone("musicnn", arguments.musicnn)
+    musicnn = open_backbone(MUSICNN, arguments.musicnn)
     backbones = {name: open_backbone(name, load_path(DEFAULT)) for name in ("clap", "audiomae")}
-    backbones["musicnn"] = musicnn
+    backbones[MUSICNN] = musicnn
     judge = Judge(musicnn, load(DEFAULT), fitted, cache=arguments.out / "heard.npz")
     columns = [label for labels in FIGURES.values() for label in labels]
     print("| |calls|" + "|".join(columns) + "|R@10|kind|\n|---|" + "---:|" * (len(columns) + 3))
     kinds = np.array([example.kind for example in held])
     names = [x for system in calls for x in (system, f"{system}, shuffled")]
-    for name in ("real", "train", "coded", *names, "prior", "noise", "silence"):
+    for name in ("real", "train", *WAYS, *names, "prior", "noise", "silence"):
         side = sides.side(name)
         found = {
             figure.label: interval(figure.estimate)
@@ -97,7 +101,7 @@ def main() -> None:
             for figure in evaluate(
                 side,
                 sides.side("real"),
-                preset=PRESETS[preset],
+                preset=chosen(PRESETS[preset], ("frechet_distance",)),
                 backbones=backbones,
                 system=name,
                 options=Options(cache=FeatureCache()),
@@ -132,7 +136,8 @@ def bounds(sides: "Sides", held: Sequence[Example], fitted: Sequence[Example]) -
     generator = np.random.default_rng(0)
     sides.write("real", waves)
     sides.write("train", np.stack([x.wave for first in firsts for x in first]))
-    sides.write("coded", coded(model, waves))
+    for name, way in WAYS.items():
+        sides.write(name, np.stack([way(model, wave) for wave in waves]))
     sides.write("prior", prior(model, waves, generator))
     sides.write("noise", 0.1 * generator.standard_normal(waves.shape))
     sides.write("silence", 1e-5 * generator.standard_normal(waves.shape))
@@ -204,36 +209,60 @@ def examples(
     return found
 
 
-def coded(model: AudioLDM2, waves: np.ndarray) -> np.ndarray:
-    """Waves through the VAE (means of the latents) and the vocoder."""
+def mel_of(wave: np.ndarray) -> np.ndarray:
+    """The log-mel, (1, frames, mels)."""
+    return np.asarray(log_mel(wave[None].astype(np.float32), MEL_16K))
+
+
+def coded(model: AudioLDM2, mel: np.ndarray) -> Any:
+    """A log-mel through the VAE, by the mean of its latents."""
     vae: Any = model.networks.vae
-    params = model.weights.of("vae", "vocoder", rare=True)
-    encode = jax.jit(lambda mel: vae.apply({"params": params["vae"]}, mel, method="encode")[0])
+    params = model.weights.of("vae", rare=True)
+    encode = _encoder(vae)
+    latents = vae.scaling_factor * encode(params["vae"], mel[:, : mel.shape[1] // 4 * 4, :, None])
+    return decode(model.networks, params, latents)
 
-    def one(wave: np.ndarray) -> np.ndarray:
-        mel = log_mel(wave[None].astype(np.float32), MEL_16K)
-        latents = vae.scaling_factor * encode(mel[:, : mel.shape[1] // 4 * 4, :, None])
-        return voiced(model, latents, wave.shape[-1])[0]
 
-    return np.stack([one(wave) for wave in waves])
+@functools.cache
+def _encoder(vae: Any) -> Any:
+    return jax.jit(lambda params, mel: vae.apply({"params": params}, mel, method="encode")[0])
+
+
+def voiced(model: AudioLDM2, mel: Any, samples: int) -> np.ndarray:
+    """A log-mel to a wave by the vocoder."""
+    params = model.weights.of("vocoder")
+    return _fitted(vocode(model.networks, params, mel), samples)
+
+
+def without_vocoder(mel: Any, samples: int) -> np.ndarray:
+    """The same by Griffin-Lim."""
+    return _fitted(wave_from_log_mel(np.asarray(mel), MEL_16K), samples)
+
+
+def _fitted(waves: Any, samples: int) -> np.ndarray:
+    """The first of a batch of one, cut or filled up with zeros."""
+    wave = np.asarray(waves)[0, :samples]
+    return np.pad(wave, (0, samples - len(wave)))
+
+
+WAYS: dict[str, Callable[[AudioLDM2, np.ndarray], np.ndarray]] = {
+    "coded": lambda model, wave: voiced(model, coded(model, mel_of(wave)), len(wave)),
+    "vocoder": lambda model, wave: voiced(model, mel_of(wave), len(wave)),
+    "griffin-lim": lambda model, wave: without_vocoder(mel_of(wave), len(wave)),
+    "coded griffin-lim": lambda model, wave: without_vocoder(coded(model, mel_of(wave)), len(wave)),
+}
 
 
 def prior(model: AudioLDM2, waves: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """What decoders make of latents that are noise of variance 1."""
     shape = model.latent_shape(model.checkpoint.seconds)
-    return np.concatenate(
-        [
-            voiced(model, generator.standard_normal((1, *shape)).astype(np.float32), len(wave))
-            for wave in waves
-        ]
-    )
+    params = model.weights.of("vae")
 
+    def one(wave: np.ndarray) -> np.ndarray:
+        latents = generator.standard_normal((1, *shape)).astype(np.float32)
+        return voiced(model, decode(model.networks, params, latents), len(wave))
 
-def voiced(model: AudioLDM2, latents: Any, samples: int) -> np.ndarray:
-    """Scaled latents to waves."""
-    params = model.weights.of("vae", "vocoder")
-    mel = decode(model.networks, params, latents)
-    return np.asarray(vocode(model.networks, params, mel))[:, :samples]
+    return np.stack([one(wave) for wave in waves])
 
 
 def load_path(name: str) -> pathlib.Path:

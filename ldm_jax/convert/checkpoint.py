@@ -74,6 +74,7 @@ class Checkpoint:
         loa_tokens: how many LOA tokens GPT-2 rolls out.
         preset: the preset this was made with, or None where either may be chosen.
         source: what it was read from, for records.
+        rest: the folder that networks were read from which `source` has not, or "" where it is whole.
         distilled: see `Own`.
         seconds: see `Own`.
     """
@@ -87,6 +88,7 @@ class Checkpoint:
     loa_tokens: int
     preset: str | None
     source: str
+    rest: str = ""
     distilled: Distilled | None = None
     seconds: float = SECONDS
 

@@ -184,8 +184,10 @@ def load(folder: pathlib.Path) -> Checkpoint:
     tokenizers = {
         path.name: path for path in sorted((folder / "tokenizers").glob("*")) if path.is_dir()
     }
+    rest = ""
     if content.get("rest"):
         others = _rest(folder, content["rest"])
+        rest = others.source
         networks = {**others.networks, **networks}
         params = {**others.params, **params}
         tokenizers = {**others.tokenizers, **tokenizers}
@@ -201,6 +203,7 @@ def load(folder: pathlib.Path) -> Checkpoint:
         loa_tokens=content["loa_tokens"],
         preset=content["preset"],
         source=str(folder),
+        rest=rest,
         distilled=distilled,
         seconds=_seconds(content),
     )

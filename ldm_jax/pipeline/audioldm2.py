@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -134,7 +135,10 @@ class AudioLDM2:
     @functools.cached_property
     def _hash(self) -> str:
         """SHA-256 of the checkpoint's files."""
-        return content_hash(self.checkpoint.source)
+        of = [
+            content_hash(place) for place in (self.checkpoint.source, self.checkpoint.rest) if place
+        ]
+        return of[0] if len(of) == 1 else hashlib.sha256("".join(of).encode()).hexdigest()
 
     @property
     def seconds_per_frame(self) -> float:

@@ -134,6 +134,7 @@ def assemble(
         params=params,
         tokenizers=tokenizers,
         preset=presets[0] if presets else around.preset,
+        rest="",
         scheduler=sampled.scheduler,
         loa_tokens=sampled.loa_tokens,
         seconds=sampled.seconds,

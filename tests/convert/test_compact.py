@@ -1,11 +1,14 @@
 """Parameters in less room: how far what is read may be from what was written."""
 
 import dataclasses
+import shutil
 
+import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from ldm_jax import AudioLDM2
 from ldm_jax.convert import native, random_checkpoint
 from ldm_jax.convert.compact import SCALE, packed, rounded, unpacked
 from ldm_jax.convert.files import open_tensors, save_tensors
@@ -146,3 +149,24 @@ def test_a_part_is_read_with_its_rest(whole, tmp_path):
         (moved / "elsewhere").rename(moved / "ours")
     finally:
         moved.rename(whole.parent)
+
+
+def test_clips_are_told_apart_by_part_and_rest(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "rest")
+    checkpoint = load(tmp_path / "rest")
+    part = dataclasses.replace(
+        checkpoint,
+        networks={"unet": checkpoint.networks["unet"]},
+        params={"unet": checkpoint.params["unet"]},
+    )
+    native.save(part, tmp_path / "part", rest=tmp_path / "rest")
+
+    def told():
+        return AudioLDM2.from_pretrained(tmp_path / "part").description["checkpoint_hash"]
+
+    before = told()
+    assert before == told()
+    params = {**checkpoint.params, "vae": jax.tree.map(lambda x: x + 1, checkpoint.params["vae"])}
+    native.save(dataclasses.replace(checkpoint, params=params), tmp_path / "rest", overwrite=True)
+    assert told() != before
+    assert load(tmp_path / "rest").rest == ""
