@@ -4,15 +4,14 @@
 # make small-model  data, text encoder and every run of configs/small, from nothing (days on two cores)
 PYTHON ?= python3
 PROMPT ?= slow classical music with guitar and harp
-CHECKPOINT ?= small
+CHECKPOINT ?= small-fast
 OUTPUT ?= outputs/sample.wav
-SAMPLING ?= $(if $(filter small,$(CHECKPOINT)),--sampler dpmsolver++ --steps 25)
 VENV := .venv
 PARITY := .venv-parity
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
 sample: $(VENV)/.ready
-	$(VENV)/bin/python sample.py "$(PROMPT)" --checkpoint "$(CHECKPOINT)" $(SAMPLING) -o "$(OUTPUT)" --spectrogram --overwrite
+	$(VENV)/bin/python sample.py "$(PROMPT)" --checkpoint "$(CHECKPOINT)" -o "$(OUTPUT)" --spectrogram --overwrite
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest -m "not slow" --ignore=tests/parity $(PYTEST_FLAGS)

@@ -15,7 +15,7 @@ from ldm_jax import students
 from ldm_jax.audio.files import check_format, whole_file, write_audio, write_spectrogram
 from ldm_jax.config import PRESETS, Generation, preset
 from ldm_jax.diffusion.samplers import SAMPLERS
-from ldm_jax.shipped import DEFAULT, QUALITIES
+from ldm_jax.shipped import QUALITIES, QUICK
 from ldm_jax.text.prompts import Request, read_prompts
 
 SHARED = (
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--checkpoint",
-        default=DEFAULT,
+        default=QUICK,
         help="a folder, an official .pth file, or a Hub id such as cvssp/audioldm2 (default: %(default)s, which comes "
         "with this package)",
     )
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="checkpoint",
         type=_of_quality,
         metavar="{" + ",".join(QUALITIES) + "}",
-        help="of the small model that comes with this package: all its steps, or its student of 25 steps, or of one",
+        help="of the small model that comes with this package: itself (any sampler and steps; by default 200), its "
+        "student of 25 steps, or of one",
     )
     add("-o", "--output", type=pathlib.Path, default=pathlib.Path("outputs"),
         help="a .wav, .flac or .ogg file, or a folder (default: outputs)")  # fmt: skip

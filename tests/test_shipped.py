@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ldm_jax.convert.load import load, read_own
-from ldm_jax.shipped import DEFAULT, QUALITIES, shipped
+from ldm_jax.shipped import DEFAULT, QUALITIES, QUICK, shipped
 from tests.train.running import ROOT
 
 PARTS = {"unet", "vae", "vocoder", "clap", "t5", "gpt2", "translator", "audiomae"}
@@ -56,8 +56,15 @@ def test_a_path_comes_before_its_name(tmp_path, monkeypatch):
     assert shipped("large") is None
 
 
-@pytest.mark.parametrize("asked", [("--steps", "2"), ("--quality", "instant")])
-def test_sample_takes_it(asked, tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ((), QUICK),
+        (("--checkpoint", "small", "--steps", "2"), DEFAULT),
+        (("--quality", "instant"), QUALITIES["instant"]),
+    ],
+)
+def test_sample_takes_it(asked, taken, tmp_path):
     command = [sys.executable, "sample.py", "a dog barks", *asked]
     done = subprocess.run(
         [*command, "-o", str(tmp_path / "dog.wav")], cwd=ROOT, capture_output=True, text=True
@@ -67,5 +74,4 @@ def test_sample_takes_it(asked, tmp_path):
     assert (len(wave), rate) == (round(5.12 * 16_000), 16_000)
     assert np.isfinite(wave).all()
     assert wave.std() > 0
-    taken = QUALITIES["instant"] if "instant" in asked else DEFAULT
     assert json.loads((tmp_path / "dog.json").read_text())["settings"]["checkpoint"] == taken

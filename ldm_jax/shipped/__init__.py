@@ -1,10 +1,12 @@
-"""Checkpoints that come with the package: what `sample.py` takes where none is named."""
+"""Checkpoints that come with the package: what is taken where none is named."""
 
 import pathlib
 
 DEFAULT = "small"
 # What `--quality` says, best and slowest first: the model itself, and its students of few steps.
 QUALITIES = {"best": DEFAULT, "fast": f"{DEFAULT}-fast", "instant": f"{DEFAULT}-instant"}
+# What `sample.py` takes: by every figure of the card as good as the best, in a sixteenth of its calls.
+QUICK = QUALITIES["fast"]
 
 
 def shipped(name: str) -> pathlib.Path | None:
