@@ -8,6 +8,7 @@ where `--waves` says. Systems are named as in `benchmarks/systems.py`.
 
 import argparse
 import pathlib
+import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def main() -> None:
                 path = arguments.waves / f"{told.checkpoint.replace('/', '_')}-{i}.wav"
                 write_audio(path, wave, clips.sample_rate)
     for axes, prompt in zip(places[0], arguments.prompts, strict=True):
-        axes.set_title(prompt, fontsize=8, wrap=True)
+        axes.set_title(textwrap.fill(prompt, 30), fontsize=8)
     figure.supxlabel("seconds", fontsize=9)
     figure.savefig(arguments.out, dpi=80)
 

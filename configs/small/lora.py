@@ -8,22 +8,20 @@ python sample.py "..." --checkpoint checkpoints/mine --sampler dpmsolver++ --ste
 All parameters instead: --config.lora.rank=0, and a tenth of the learning rate.
 """
 
-from configs.small.system import DIFFUSION, optimizer, run
+from configs.small.system import DIFFUSION, data, optimizer, run
 from ldm_jax.shipped import DEFAULT
 from ldm_jax.train.lora import LoRA
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 
 
 def get_config(arg="data/mine"):
-    made = run(
+    return run(
         "small/lora",
         LatentDiffusionStage(**DIFFUSION),
-        folder=arg,
         checkpoint=DEFAULT,
+        data=data(arg, tokenizers=DEFAULT),
         steps=300,
         ema=0.99,
         lora=LoRA(rank=8),
         optimizer=optimizer(learning_rate=1e-3, warmup_steps=20, weight_decay=0.0),
     )
-    made.data.tokenizers = DEFAULT
-    return made

@@ -29,6 +29,7 @@ from ldm_jax.convert.rules import Params
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
+from ldm_jax.shipped import shipped
 from ldm_jax.train.representation import Split, flat, nested
 
 # Fields that may differ between what is asked for and what a file says, on the same weights. What is asked for holds:
@@ -58,11 +59,13 @@ class Opened(Checkpoint):
 
 
 def tokenizer_folders(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Tokeniser files by network: those of a checkpoint, or a folder's own `clap/`, `t5/`.
+    """Tokeniser files by network: those of a checkpoint (also one of the package), or a folder's own `clap/`, `t5/`.
 
     Raises:
         ValueError: it is neither.
     """
+    if not folder.exists():
+        folder = shipped(str(folder)) or folder
     if (folder / "model.json").is_file() or (folder / "model_index.json").is_file():
         return dict(load(folder).tokenizers)
     if not folder.is_dir():

@@ -1,5 +1,7 @@
 """Where networks come from, in which order, and the sentences where they cannot."""
 
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -183,5 +185,6 @@ def test_tokenizers_of_a_checkpoint_or_of_a_folder(base, tmp_path):
     ours = tmp_path / "ours" / "tokenizers"
     expected = {name: ours / name for name in whole.tokenizers}
     assert tokenizer_folders(tmp_path / "ours") == tokenizer_folders(ours) == expected
+    assert set(tokenizer_folders(pathlib.Path("small"))) == {"clap", "t5"}  # as the package's model
     with pytest.raises(ValueError, match="neither a checkpoint nor a folder that holds clap/, t5/"):
         tokenizer_folders(tmp_path / "nothing")
