@@ -44,10 +44,12 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	$(VENV)/bin/python -m pip install -q -e ".[dev]"
 	touch $@
 
+# vocos without what it needs: its torchaudio and encodec do not run beside this PyTorch, and the oracle calls neither.
 $(PARITY)/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install -q -U pip
 	$(PARITY)/bin/python -m pip install -q -e ".[dev,parity]"
+	$(PARITY)/bin/python -m pip install -q --no-deps vocos==0.1.0
 	touch $@
 
 .PHONY: sample test test-all parity goldens small-model lint format

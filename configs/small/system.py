@@ -21,6 +21,7 @@ from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.models.bert import BERT
 from ldm_jax.models.roberta import RoBERTa
 from ldm_jax.models.translator import Translator
+from ldm_jax.models.vocos import Vocos
 from ldm_jax.train.config import Data, Intervals, Training
 from ldm_jax.train.optimizer import Optimizer
 
@@ -42,7 +43,7 @@ NETWORKS = small() | {
             vocab_size=WORDS, hidden_size=128, num_layers=3, num_heads=4, intermediate_size=256
         )
     ),
-    "vocoder": small()["vocoder"].clone(upsample_initial_channel=192),
+    "vocoder": Vocos(64, features=256, hidden=768, layers=6, griffin_lim=32),
     "unet": small()["unet"].clone(cross_attention_dims=(None, LOA, STATES)),
     "translator": Translator((128, STATES), LOA),
     "audiomae": AudioMAE(

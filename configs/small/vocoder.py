@@ -6,7 +6,8 @@ At first with spectral losses alone, which costs a fraction of a step with discr
 the run. No scales: their grouped convolutions have gradients that take most of a step on a CPU.
 """
 
-from configs.small.system import NETWORKS, data, optimizer, run
+from configs.small.system import data, optimizer, run
+from ldm_jax.convert.random_checkpoint import small
 from ldm_jax.models.wave_discriminators import WaveDiscriminators
 from ldm_jax.train.config import architectures
 from ldm_jax.train.stages.vocoder import VocoderStage
@@ -18,7 +19,10 @@ def get_config(arg=""):
     return run(
         "small/vocoder",
         VocoderStage(segment_samples=4096, stft_weight=5.0, disc_start=5_000),
-        networks=architectures(vocoder=NETWORKS["vocoder"], discriminator=DISCRIMINATORS),
+        networks=architectures(
+            vocoder=small()["vocoder"].clone(upsample_initial_channel=192),
+            discriminator=DISCRIMINATORS,
+        ),
         data=data(arg, seconds=1.28),
         optimizer=optimizer(b1=0.8, b2=0.99),
     )

@@ -38,26 +38,40 @@ def wave_from_log_mel(
 
 
 def magnitude_from_log_mel(
-    log_mel: Float[np.ndarray | Array, "*batch frames mels"], settings: LogMelSettings = MEL_16K
+    log_mel: Float[np.ndarray | Array, "*batch frames mels"],
+    settings: LogMelSettings = MEL_16K,
+    *,
+    first: Float[np.ndarray | Array, "*batch frames bins"] | None = None,
+    steps: int = BAND_STEPS,
 ) -> Float[np.ndarray | Array, "*batch frames bins"]:
     """Magnitudes >= 0 whose mel bands are nearly exp(log_mel).
 
-    The bank B has far more bins than bands. Starting from each band spread over its bins, the
-    multiplicative update S <- S * (m B^T) / (S B B^T) of Lee and Seung (2001) lowers |S B - m|^2
-    and keeps S from going below 0, where the pseudo-inverse would.
+    The bank B has far more bins than bands. The multiplicative update
+    S <- S * (m B^T) / (S B B^T) of Lee and Seung (2001) lowers |S B - m|^2 and keeps S from going
+    below 0, where the pseudo-inverse would. What no band tells apart stays as it was at first.
+
+    Args:
+        log_mel: natural logarithms of mel magnitudes.
+        settings: what they were made by.
+        first: magnitudes to begin with; None is each band spread over its bins.
+        steps: updates.
     """
     xp = namespace(log_mel)
     bank = xp.asarray(settings.bank, log_mel.dtype)
     mel = xp.exp(log_mel)
     with jax.default_matmul_precision("highest"):
         target = mel @ bank.T
-        magnitude = target / like(target, np.maximum(settings.bank.sum(0) @ settings.bank.T, 1e-20))
+        flat = np.maximum(settings.bank.sum(0) @ settings.bank.T, 1e-20)
+        magnitude = target / like(target, flat) if first is None else first
+
+        unheard = like(target, settings.bank.sum(1) < 1e-9)  # by any band: 1 / 1 leaves them alone
 
         def improve(_: Any, magnitude: Any) -> Any:
-            ratio = target / xp.maximum(magnitude @ bank @ bank.T, 1e-20)
+            made = magnitude @ bank @ bank.T + unheard
+            ratio = (target + unheard) / xp.maximum(made, 1e-15)  # its square is a float
             return xp.maximum(magnitude * ratio, 1e-10)  # denormal numbers are slow
 
-        return _repeat(BAND_STEPS, improve, magnitude)
+        return _repeat(steps, improve, magnitude)
 
 
 def griffin_lim(
@@ -74,7 +88,7 @@ def griffin_lim(
 
     The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, 2013): with t the STFT of the
     wave of c, c <- magnitude * phase(t + momentum (t - t_before)). NumPy and JAX begin with the
-    same phases.
+    same phases, and so do all clips, so that none depends on those beside it.
 
     Args:
         magnitude: of frames as `ldm_jax.audio.stft.stft` cuts them.
@@ -86,8 +100,9 @@ def griffin_lim(
         seed: of the first phases, which are uniform.
     """
     xp = namespace(magnitude)
-    turns = np.random.default_rng(seed).random(magnitude.shape, np.float32)
+    turns = np.random.default_rng(seed).random(magnitude.shape[-2:], np.float32)
     phase = xp.asarray(np.exp(2j * np.pi * turns), xp.result_type(magnitude.dtype, xp.complex64))
+    phase = xp.broadcast_to(phase, magnitude.shape)
 
     def improve(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         phase, before = state

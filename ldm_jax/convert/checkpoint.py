@@ -27,6 +27,7 @@ from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vggish import VGGish
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.vocos import Vocos
 
 # The published noise schedule; every AudioLDM 2 checkpoint has it, also those whose layout does not say so.
 SCHEDULER = {
@@ -169,6 +170,7 @@ _EXAMPLES = {
     Translator: _translator_example,
     VAE: lambda m, *_: (jnp.zeros((1, 16, 16, m.in_channels)),),
     HiFiGAN: lambda m, *_: (jnp.zeros((1, 4, m.mel_channels)),),
+    Vocos: lambda m, *_: (jnp.zeros((1, 16, m.mel_channels)),),
     T5Encoder: lambda m, tokens, mask: (tokens, mask),
     BERT: lambda m, tokens, mask: (tokens, mask),
     PhonemeEncoder: lambda m, tokens, mask: (tokens, mask),

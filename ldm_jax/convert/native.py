@@ -37,6 +37,7 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.vocos import Vocos
 from ldm_jax.models.wave_discriminators import WaveDiscriminators
 
 FORMAT = 1
@@ -44,7 +45,7 @@ CLASSES = {
     kind.__name__: kind
     for kind in (
         *(AudioMAE, BERT, CLAP, GPT2, HTSAT, PhonemeEncoder, RoBERTa),
-        *(T5Encoder, Translator, UNet, VAE, HiFiGAN),
+        *(T5Encoder, Translator, UNet, VAE, HiFiGAN, Vocos),
         *(LPIPS, PatchGAN, WaveDiscriminators),  # of training alone
     )
 }

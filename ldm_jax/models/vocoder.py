@@ -3,6 +3,7 @@
 Parameter paths mirror the keys of `transformers.SpeechT5HifiGan`.
 """
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -109,6 +110,11 @@ class HiFiGAN(nn.Module):
     normalize_before: bool = False
     exact_length: bool = False
     dtype: Dtype = jnp.float32
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        return math.prod(self.upsample_rates)
 
     @nn.compact
     def __call__(

@@ -15,6 +15,7 @@ from ldm_jax.models.translator import Translator
 from ldm_jax.models.unet import UNet
 from ldm_jax.models.vae import VAE
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.vocos import Vocos
 
 AllParams = dict[str, Params]  # by the names of the fields of `Networks`
 
@@ -33,7 +34,7 @@ class Networks:
 
     unet: UNet
     vae: VAE
-    vocoder: HiFiGAN
+    vocoder: HiFiGAN | Vocos
     clap: CLAP | None = None
     t5: T5Encoder | BERT | None = None
     phoneme_encoder: PhonemeEncoder | None = None

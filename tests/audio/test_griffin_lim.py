@@ -96,6 +96,20 @@ def test_seed(clip):
     assert relative_error(griffin_lim(target, **TILED, iterations=2, seed=1), first) > 0.1
 
 
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_clips_do_not_depend_on_their_neighbours(clip, array):
+    """All begin with the same phases."""
+    target = magnitude(clip[:12_000].reshape(3, 4_000).astype(np.float64), **TILED)
+    with jax.enable_x64(True):
+        together = griffin_lim(array(target), **TILED, iterations=8)
+        alone = [griffin_lim(array(target[i]), **TILED, iterations=8) for i in range(3)]
+        pairs = griffin_lim(array(target[:2, None]), **TILED, iterations=8)
+    assert together.shape == (3, 4_000)
+    for i in range(3):
+        assert relative_error(together[i], alone[i]) < 1e-9
+    assert relative_error(pairs[:, 0], together[:2]) < 1e-9
+
+
 def test_silence_stays_silent():
     heard = wave_from_log_mel(log_mel(np.zeros(3_200, np.float32)))
     assert np.abs(heard).max() < 1e-4

@@ -7,13 +7,10 @@ make the same waves, since the generator has not moved in between.
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ldm_jax.audio.log_mel import LogMelSettings, log_mel
@@ -22,6 +19,7 @@ from ldm_jax.data.features import STAGES, Feature, TextTokenizers
 from ldm_jax.models.layers import upcast
 from ldm_jax.models.normed_convolution import iterated
 from ldm_jax.models.vocoder import HiFiGAN
+from ldm_jax.models.vocos import Vocos
 from ldm_jax.models.wave_discriminators import Verdict
 from ldm_jax.train.losses.adversarial import (
     feature_distance,
@@ -32,6 +30,7 @@ from ldm_jax.train.losses.adversarial import (
 from ldm_jax.train.metrics import Metrics, mean
 from ldm_jax.train.previews import Preview
 from ldm_jax.train.representation import Representation
+from ldm_jax.train.stages.resynthesis import heard, starts, stretch
 from ldm_jax.train.stages.stage import AllParams, Arrays, Given, Networks, Params, Player, Stage
 from ldm_jax.train.weight_norm import weight_normed
 
@@ -137,15 +136,7 @@ class VocoderStage(Stage):
         Raises:
             ValueError: clips shorter than a stretch.
         """
-        waves = batch["wave"]
-        if waves.shape[-1] < self.segment_samples:
-            raise ValueError(
-                f"clips of {waves.shape[-1]} samples; segment_samples is {self.segment_samples}: "
-                "take longer clips (data.seconds) or shorter segments"
-            )
-        sound = jnp.clip(batch["samples"], self.segment_samples, waves.shape[-1])
-        places = (sound - self.segment_samples) // _hop(_vocoder(networks)) + 1
-        return {"start": jax.random.randint(key, places.shape, 0, places)}
+        return {"start": starts(key, batch, self.segment_samples, _vocoder(networks).hop)}
 
     def players(self, networks: Networks) -> tuple[Player, ...]:
         """The discriminators, then the vocoder."""
@@ -171,17 +162,8 @@ class VocoderStage(Stage):
     ) -> Preview:
         """Whole clips as they are and as they are made from their log-mels; the mean error of the batch's log-mels."""
         vocoder = _vocoder(networks)
-        mel = self._mel(vocoder)
-        real, fake, before, after = jax.device_get(
-            _resynthesize(vocoder, params["vocoder"], given.batch["wave"], mel)
-        )
-        waves, images = {}, {}
-        for i in range(min(self.previewed, len(real))):
-            waves[f"clip_{i}_original"] = real[i], mel.sample_rate
-            waves[f"clip_{i}_vocoder"] = fake[i], mel.sample_rate
-            images[f"clip_{i}_original"], images[f"clip_{i}_vocoder"] = before[i], after[i]
-        figures = {"log_mel_l1": float(np.abs(before - after).mean())}
-        return Preview(waves=waves, images=images, figures=figures)
+        wave = given.batch["wave"]
+        return heard(vocoder, params["vocoder"], wave, self._mel(vocoder), clips=self.previewed)
 
     def _discriminator_loss(
         self, networks: Networks, params: AllParams, given: Given
@@ -225,43 +207,32 @@ class VocoderStage(Stage):
     def _pair(self, networks: Networks, params: AllParams, given: Given) -> _Pair:
         vocoder = _vocoder(networks)
         settings, start = self._mel(vocoder), given.draws["start"]
-        real = _stretch(given.batch["wave"], start * settings.hop, self.segment_samples)
+        real = stretch(given.batch["wave"], start * settings.hop, self.segment_samples)
         if self.from_clip:
-            mel = _stretch(given.batch["log_mel"], start, settings.frames(self.segment_samples))
+            mel = stretch(given.batch["log_mel"], start, settings.frames(self.segment_samples))
         else:
             mel = log_mel(real, settings)
         fake: Any = vocoder.apply({"params": params["vocoder"]}, mel)
         samples = min(real.shape[-1], fake.shape[-1])
         return _Pair(real[:, :samples], upcast(fake)[:, :samples])
 
-    def _mel(self, vocoder: HiFiGAN, *, fmax: float | None = None) -> LogMelSettings:
+    def _mel(self, vocoder: HiFiGAN | Vocos, *, fmax: float | None = None) -> LogMelSettings:
         return LogMelSettings(
             sample_rate=self.sample_rate,
             n_fft=self.n_fft,
-            hop=_hop(vocoder),
+            hop=vocoder.hop,
             num_mels=vocoder.mel_channels,
             fmin=self.fmin,
             fmax=self.fmax if fmax is None else fmax,
         )
 
 
-def _vocoder(networks: Networks) -> HiFiGAN:
+def _vocoder(networks: Networks) -> HiFiGAN | Vocos:
     vocoder = networks["vocoder"]
-    if not isinstance(vocoder, HiFiGAN):
+    if not isinstance(vocoder, HiFiGAN | Vocos):
         kind = type(vocoder).__name__
-        raise ValueError(f"the network 'vocoder' is a {kind}; it has to be a HiFiGAN")
+        raise ValueError(f"the network 'vocoder' is a {kind}; it has to be a HiFiGAN or a Vocos")
     return vocoder
-
-
-def _hop(vocoder: HiFiGAN) -> int:
-    return math.prod(vocoder.upsample_rates)
-
-
-def _stretch(
-    x: Float[Array, "batch time *c"], start: Int[Array, " batch"], length: int
-) -> Float[Array, "batch {length} *c"]:
-    """`length` elements along time from each row's own start."""
-    return jax.vmap(lambda row, first: jax.lax.dynamic_slice_in_dim(row, first, length))(x, start)
 
 
 def _verdicts(networks: Networks, judge: Params, wave: Array) -> list[Verdict]:
@@ -272,15 +243,3 @@ def _verdicts(networks: Networks, judge: Params, wave: Array) -> list[Verdict]:
 
 def _mean_of(scores: list[Array]) -> Any:
     return mean(jnp.stack([x.mean() for x in scores]))
-
-
-@functools.partial(jax.jit, static_argnames=("vocoder", "settings"))
-def _resynthesize(
-    vocoder: nn.Module, params: Params, wave: Array, settings: LogMelSettings
-) -> tuple[Array, Array, Any, Any]:
-    """(waves, generated waves, log-mels of each), of one length."""
-    before = log_mel(wave, settings)
-    made: Any = vocoder.apply({"params": params}, before)
-    samples = min(wave.shape[-1], made.shape[-1])
-    made = upcast(made)[:, :samples]
-    return wave[:, :samples], made, before, log_mel(made, settings)[:, : before.shape[1]]
