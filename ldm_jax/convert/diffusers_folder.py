@@ -23,6 +23,7 @@ from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.rules import ConversionError, Table, convert, export
 from ldm_jax.models.bert import BERT
 from ldm_jax.models.clap import CLAP
+from ldm_jax.models.vocos import Vocos
 
 DEFAULT_LOA_TOKENS = {"t5": 8, "phoneme_encoder": 512}
 
@@ -191,6 +192,11 @@ def save(checkpoint: Checkpoint, folder: pathlib.Path, *, overwrite: bool = Fals
         raise ConversionError(
             "diffusers' pipeline takes a T5 as its second text encoder, and this checkpoint has a BERT; keep it in a "
             "folder of ours"
+        )
+    if isinstance(checkpoint.networks.get("vocoder"), Vocos):
+        raise ConversionError(
+            "diffusers' pipeline takes a HiFi-GAN as its vocoder, and this checkpoint has a Vocos; keep it in a folder "
+            "of ours"
         )
     names = [name for name in COMPONENTS if name in checkpoint.networks]
     with staged(folder, overwrite=overwrite) as building:

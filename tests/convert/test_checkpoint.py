@@ -1,5 +1,6 @@
 """Whole checkpoints: our folder, diffusers' and the official single file."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -29,7 +30,9 @@ from ldm_jax.convert.lazy import CheckpointError
 from ldm_jax.convert.load import load
 from ldm_jax.convert.rules import ConversionError, export
 from ldm_jax.models.audiomae import AudioMAE
+from ldm_jax.models.bert import BERT
 from ldm_jax.models.phoneme_encoder import PhonemeEncoder
+from ldm_jax.models.vocos import Vocos
 
 
 @pytest.fixture(scope="module", params=["tiny", "tiny-speech"])
@@ -57,6 +60,21 @@ def test_what_is_saved_is_loaded_bit_for_bit(folder, tmp_path, save):
     for name, path in first.tokenizers.items():
         for file in path.iterdir():
             assert (second.tokenizers[name] / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [
+        ("t5", BERT(vocab_size=8, num_layers=1), "takes a T5 .* and this checkpoint has a BERT"),
+        ("vocoder", Vocos(64, 8, 8, 1), "takes a HiFi-GAN .* and this checkpoint has a Vocos"),
+    ],
+)
+def test_what_diffusers_has_no_class_for(folder, tmp_path, name, other, message):
+    system = load(folder)
+    system = dataclasses.replace(system, networks={**system.networks, name: other})
+    with pytest.raises(ConversionError, match=message):
+        diffusers_folder.save(system, tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
 
 
 def test_our_folder_is_not_converted_but_mapped(folder, tmp_path):

@@ -48,6 +48,7 @@ RUNS = {
         0.2,
     ),
     "vocoder": (100, ("--config.optimizer.learning_rate=2e-3",), "mel_error", 0.5),
+    "vocos": (60, ("--config.optimizer.learning_rate=2e-3",), "convergence", 0.6),
     "audiomae": (150, ("--config.stage.decoder_dropout=False",), "loss", 0.75),
     "clap": (
         40,
@@ -79,7 +80,7 @@ NEEDS = {
     "latent_diffusion": ("vae=self_supervised", "audiomae", "unet=self_supervised"),
     "joint": (
         "vae=latent_diffusion",
-        "vocoder",
+        "vocoder=vocos",
         "audiomae",
         "clap",
         "gpt2=translator",

@@ -12,9 +12,10 @@ from ldm_jax.audio.log_mel import MEL_16K, MEL_48K, LogMelSettings, log_mel
 from ldm_jax.audio.multi_resolution_stft import multi_resolution_stft
 from ldm_jax.convert import discriminators
 from ldm_jax.convert import vocoder as convert_vocoder
-from ldm_jax.convert.checkpoint import abstract_params
+from ldm_jax.convert.checkpoint import abstract_params, init_params
 from ldm_jax.convert.rules import convert, export
 from ldm_jax.data.features import TextTokenizers
+from ldm_jax.models.vocos import Vocos
 from ldm_jax.models.wave_discriminators import WaveDiscriminators
 from ldm_jax.train.metrics import figures
 from ldm_jax.train.stages.stage import Given
@@ -159,6 +160,24 @@ def test_the_stft_loss_is_that_of_the_stretch():
     size = min(made.shape[-1], wave.shape[-1])
     told = multi_resolution_stft(np.asarray(made)[:, :size], wave[:, :size])
     np.testing.assert_allclose(with_it - without, 2.5 * sum(told).mean(), rtol=1e-4)
+
+
+def test_a_vocos_may_stand_in_its_place():
+    """Its own hop, and its waves in the formula."""
+    vocos = Vocos(8, 4, 4, 1, hop=128, n_fft=512, fmax=6_000.0)
+    networks = networks_of("float32") | {"vocoder": vocos}
+    params = opened("float32") | {"vocoder": init_params(vocos, jax.random.key(0))}
+    wave = cases.inputs()["wave"].astype(np.float32)
+    stage = dataclasses.replace(STAGE, disc_start=1, segment_samples=1024)
+    _, generator = stage.players(networks)
+    given = given_of(wave, "float32")._replace(draws={"start": jnp.array([0, 3])})
+    loss, _ = generator.loss(params, given)
+    real = np.stack([wave[0, :1024], wave[1, 384:1408]])
+    made = vocos.apply({"params": params["vocoder"]}, jnp.asarray(log_mel(real, vocos.mel)))
+    assert made.shape == (2, 1024)
+    heard = dataclasses.replace(vocos.mel, fmax=STAGE.loss_fmax)
+    error = np.abs(log_mel(real, heard) - log_mel(np.asarray(made), heard)).mean()
+    np.testing.assert_allclose(loss, 45 * error, rtol=1e-5)
 
 
 def test_spectral_norm_goes_on_after_a_step():
