@@ -48,7 +48,7 @@ RUNS = {
         0.2,
     ),
     "vocoder": (100, ("--config.optimizer.learning_rate=2e-3",), "mel_error", 0.5),
-    "vocos": (60, ("--config.optimizer.learning_rate=2e-3",), "convergence", 0.6),
+    "vocos": (100, ("--config.optimizer.learning_rate=2e-3",), "convergence", 0.6),
     "audiomae": (150, ("--config.stage.decoder_dropout=False",), "loss", 0.75),
     "clap": (
         40,
