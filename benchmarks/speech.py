@@ -55,7 +55,9 @@ def main() -> None:
         print(f"| {name} | {quality(waves)} | {rate} |", flush=True)
     files = [path for pattern in arguments.drawn for path in sorted(glob.glob(pattern))]
     if files:
-        print(f"| drawn | {quality([read_audio(pathlib.Path(path))[0][:, 0] for path in files])} | |")
+        print(
+            f"| drawn | {quality([read_audio(pathlib.Path(path))[0][:, 0] for path in files])} | |"
+        )
 
 
 def packaged_whisper() -> pathlib.Path:
