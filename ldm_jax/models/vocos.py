@@ -80,11 +80,11 @@ class ConvNeXtBlock(nn.Module):
 class Vocos(nn.Module):
     """ConvNeXt blocks at the rate of the spectrogram, then an inverse transform of what they say of each frame.
 
-    The published network says a log magnitude and a phase of every bin. It takes discriminators and some hundred
-    thousand steps until the phases of noise are not those of a buzz. With `griffin_lim` it says magnitudes alone: by
-    what factor each bin differs from its bands spread evenly. What comes of that is brought to the bands that were
-    given, and that many iterations of Griffin-Lim find the phases. It is then a regression of what the bands hide, and
-    a network that has learnt nothing sounds like Griffin-Lim.
+    The published network says a log magnitude and a phase of every bin. Phases are learnt against discriminators, in
+    many steps. With `griffin_lim` it says magnitudes alone: by what factor each bin differs from its bands spread
+    evenly. What comes of that is brought to the bands that were given, and that many iterations of Griffin-Lim find the
+    phases. It is then a regression of what the bands hide, and a network that has learnt nothing sounds like
+    Griffin-Lim.
 
     Attributes:
         mel_channels: of the spectrogram.

@@ -67,14 +67,14 @@ class MagnitudeStage(Stage):
 
     def check(self, networks: Networks) -> None:
         """Raises ValueError for another kind of network, or stretches shorter than a window."""
-        vocoder, settings = _vocoder(networks), _vocoder(networks).mel
+        vocoder = _vocoder(networks)
         if vocoder.sample_rate != self.sample_rate:
             raise ValueError(
                 f"the vocoder is one for {vocoder.sample_rate} Hz; stage.sample_rate is {self.sample_rate}"
             )
-        if self.segment_samples <= settings.n_fft:
+        if self.segment_samples <= vocoder.n_fft:
             raise ValueError(
-                f"segment_samples is {self.segment_samples}; it must be more than {settings.n_fft}"
+                f"segment_samples is {self.segment_samples}; it must be more than {vocoder.n_fft}"
             )
 
     def draw(
