@@ -91,7 +91,7 @@ def held_out(folder: str, splits: Sequence[str], seconds: float) -> list[Spoken]
 def quality(waves: Sequence[np.ndarray]) -> str:
     """How many they are, and means of DNSMOS P.835."""
     try:
-        from speechmos import dnsmos
+        from speechmos import dnsmos  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SystemExit("DNSMOS needs speechmos: pip install 'ldm_jax[mos]'") from error
     rated: list[Any] = [dnsmos.run(np.clip(wave, -1, 1), RATE) for wave in waves]
