@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from ldm_jax import students
+from ldm_jax.audio.files import whole_file
 from ldm_jax.command import SHARED, Job, request_of
 from ldm_jax.config import Generation, preset
 from ldm_jax.diffusion.distilled import Distilled
@@ -72,6 +74,7 @@ def draw(
     source: Mapping[str, Any],
     batch: int = 1,
     progress: bool = False,
+    latents: pathlib.Path | None = None,
 ) -> None:
     """A WAV with its record for each clip with a caption, by the clip's name; those that are there are kept.
 
@@ -83,6 +86,7 @@ def draw(
         source: `checkpoint`, `preset` and `dtype`, for the records.
         batch: clips drawn together. No clip depends on it.
         progress: whether to show a bar.
+        latents: a folder for the latents of each clip, `NAME.npy` of (time, frequency, channels); None keeps none.
 
     Raises:
         ValueError: a setting that the checkpoint does not take.
@@ -110,6 +114,9 @@ def draw(
         for part in Job.batches(waiting, batch):
             made = model.generate(**request_of(part, size=min(batch, len(waiting))))
             for row, job in enumerate(part):
+                if latents is not None:
+                    with whole_file(latents / f"{job.audio.stem}.npy") as temporary:
+                        np.save(temporary, made.latents[row])
                 job.write(made, row, model)
                 bar.update()
     if jax.process_count() > 1:

@@ -41,10 +41,14 @@ class Measured:
         figures: by name.
         log_snr: levels, or centres of bands, at which `errors` were found.
         errors: plain mean squared errors of x0 there.
+        clips: numbers a clip, in the order of the clips' names, where a figure is their mean.
+        bounds: 95 % intervals over clips of figures that are not means.
     """
 
     steps: int
     figures: dict[str, float]
+    clips: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    bounds: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     what: str = ""
     log_snr: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
@@ -104,5 +108,10 @@ class Results:
 
 
 def _measured(read: dict[str, Any]) -> Measured:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}
-    return Measured(**values)
+    return Measured(**{name: _in_tuples(value) for name, value in read.items()})
+
+
+def _in_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_tuples(one) for name, one in value.items()}
+    return tuple(value) if isinstance(value, list) else value

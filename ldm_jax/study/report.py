@@ -64,10 +64,11 @@ def markdown(table: Table, *, title: str, notes: Sequence[str] = ()) -> str:
         direction = "more" if quantity.higher else "less"
         blocks += [
             f"## {quantity.label}",
-            f"Mean over seeds ± half the 95 % interval; {direction} is better, the best is bold. \\*: differs "
-            f"from {table.reference} by more than noise (paired t-test over seeds, Holm, p < 0.05).",
+            f"{_said(table, quantity)}; {direction} is better, the best is bold. \\*: differs from "
+            f"{table.reference} by more than noise ({_tested(quantity)}, Holm, p < 0.05).",
             _values(table, quantity),
-            f"Difference from {table.reference}, seed by seed, with its 95 % interval:",
+            f"Difference from {table.reference}, {'clip by clip' if quantity.over_clips else 'seed by seed'}, with its "
+            "95 % interval:",
             _differences(table, quantity),
         ]
     for setting in spoken_of(table.errors):
@@ -89,7 +90,7 @@ def as_json(table: Table) -> dict[str, Any]:
             "quantities": {
                 name: {
                     weighting: {
-                        "seeds": [float(x) for x in seeds],
+                        "seeds": [float(np.mean(x)) for x in seeds],
                         **table.intervals(setting, name)[weighting]._asdict(),
                         **_apart(table, setting, name, weighting),
                     }
@@ -115,6 +116,19 @@ def as_json(table: Table) -> dict[str, Any]:
         "settings": settings,
         "others": others,
     }
+
+
+def _said(table: Table, quantity: Quantity) -> str:
+    """What a number of the table is, and its interval."""
+    bounded = any(quantity.name in table.bounds[one] for one in table.settings(quantity))
+    over = "clips" if quantity.over_clips or bounded else "seeds"
+    return f"Mean over seeds ± half the 95 % interval over {over}"
+
+
+def _tested(quantity: Quantity) -> str:
+    if quantity.over_clips:
+        return "paired t-test over clips, the same sign in every seed"
+    return "paired t-test over seeds"
 
 
 def bands_of(table: Table, setting: Setting) -> Bool[np.ndarray, " bands"]:

@@ -30,6 +30,7 @@ from ldm_jax.eval.evaluation import Options, evaluate
 from ldm_jax.eval.measurement import Preset
 from ldm_jax.eval.presets import PRESETS, chosen
 from ldm_jax.eval.report.files import json_text, write
+from ldm_jax.eval.report.record import Report
 from ldm_jax.parallel.mesh import data_mesh
 from ldm_jax.pipeline.audioldm2 import AudioLDM2
 from ldm_jax.study.cells import Cell, Measured
@@ -42,6 +43,9 @@ from ldm_jax.train.loop import train
 
 REFERENCES = "references"
 DONE = "complete.txt"  # written last
+LATENTS = "latents"
+MAP_ERROR = "map_error"
+TEACHER = Cell("teacher")
 LATE = 0.25  # the last part of a round, whose logged errors count
 
 
@@ -65,7 +69,8 @@ class Runs:
         """
         _ = self._backbones, self._reference  # what lacks is told before anything is trained
         if cell.method == "teacher":
-            return self._heard(load(self._study.teacher), cell, self._study.teacher_steps)
+            most_first = sorted(self._study.teacher_steps, reverse=True)
+            return self._heard(load(self._study.teacher), cell, most_first)
         run = self._study.runs()[cell.method]
         weighting = by_name(self._study)[cell.weighting]
         folder = self._cell_folder(cell) / "run"
@@ -92,6 +97,7 @@ class Runs:
         generation = Generation(seconds=study.seconds)
         for one in Sweep(steps=tuple(steps), generation=generation).settings(system.distilled):
             folder = self._cell_folder(cell) / "clips" / title(one)
+            latents = self._cell_folder(cell) / LATENTS / title(one)
             draw(
                 model,
                 self._reference.clips,
@@ -99,6 +105,7 @@ class Runs:
                 one,
                 source={"checkpoint": system.source, "preset": None, "dtype": study.dtype or None},
                 batch=study.batch_size,
+                latents=latents,
             )
             report = evaluate(
                 read_side(folder),
@@ -106,14 +113,25 @@ class Runs:
                 preset=self._preset,
                 backbones=self._backbones,
                 system=cell.folder,
-                options=Options(cache=FeatureCache(self._folder / "features"), bootstrap=None),
+                options=Options(cache=FeatureCache(self._folder / "features")),
             )
             write(self._cell_folder(cell) / f"{title(one)}.json", json_text(report))
-            figures = {figure.name: float(figure.estimate.value) for figure in report.figures}
-            found.append(Measured(steps=one.steps, figures=figures))
+            clips = self._map_errors(latents) if self._study.teacher else ()
+            found.append(measured(report, steps=one.steps, map_errors=clips))
             if not study.keep_clips:
                 shutil.rmtree(folder)
+                if cell != TEACHER:
+                    shutil.rmtree(latents)
         return found
+
+    def _map_errors(self, latents: pathlib.Path) -> tuple[float, ...]:
+        """Of the clips by name: how far their latents are from the teacher's in the most steps, squared, a number."""
+        own = self._cell_folder(TEACHER) / LATENTS
+        most = max(own.iterdir(), key=lambda one: int(one.name.split("-")[-2]))
+        names = sorted(path.name for path in most.glob("*.npy"))
+        return tuple(
+            float(np.mean((np.load(latents / name) - np.load(most / name)) ** 2)) for name in names
+        )
 
     def _cell_folder(self, cell: Cell) -> pathlib.Path:
         return self._folder / "cells" / cell.folder
@@ -168,6 +186,24 @@ def configured(run: Training, cell: Cell, weighting: str | Weighting) -> Trainin
     return dataclasses.replace(run, name=cell.folder, seed=cell.seed, stage=stage)
 
 
+def measured(report: Report, *, steps: int, map_errors: Sequence[float]) -> Measured:
+    """A report's figures with their intervals, and `map_error` where there are map errors, a number a clip."""
+    estimates = {figure.name: figure.estimate for figure in report.figures}
+    figures = {name: float(one.value) for name, one in estimates.items()}
+    if map_errors:
+        figures[MAP_ERROR] = float(np.mean(map_errors))
+    return Measured(
+        steps=steps,
+        figures=figures,
+        clips={MAP_ERROR: tuple(map_errors)} if map_errors else {},
+        bounds={
+            name: (one.low, one.high)
+            for name, one in estimates.items()
+            if one.low is not None and one.high is not None
+        },
+    )
+
+
 def preset_of(study: RunStudy) -> Preset:
     """The preset's figures that are asked for.
 
@@ -194,6 +230,8 @@ def quantities(study: RunStudy) -> tuple[Quantity, ...]:
         )
         for one in preset_of(study).measurements
     ]
+    if study.teacher:
+        found.insert(0, Quantity(name=MAP_ERROR, label="map error", over_clips=True))
     return tuple(sorted(found, key=lambda one: not one.primary))
 
 

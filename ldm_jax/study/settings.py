@@ -93,7 +93,8 @@ class RunStudy(Study):
         consistency: likewise, with a `ConsistencyStage`.
         few_steps: numbers of steps that a consistency student is sampled in.
         system: a checkpoint with the networks that runs do not train: VAE, vocoder, text encoders, tokenizers.
-        teacher: a checkpoint that is measured too, or "".
+        teacher: a checkpoint that is measured too, or "". The most steps of it are what "map_error" is measured from:
+            where its sampler takes the same noise.
         teacher_steps: numbers of steps that it is sampled in.
         prepared: datasets that `python -m ldm_jax.data.prepare` wrote.
         split: of them, whose captions are the prompts and whose clips the references.

@@ -10,9 +10,7 @@ from jaxtyping import Float
 from ldm_jax.diffusion import bands
 from ldm_jax.study.cells import Cell, Measured, Results
 from ldm_jax.study.settings import Study, by_name
-from ldm_jax.study.statistics import Difference, Interval, differences, interval
-
-Seeds = Float[np.ndarray, " seeds"]
+from ldm_jax.study.statistics import Difference, Interval, Values, differences, interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,12 +22,14 @@ class Quantity:
         label: in tables.
         higher: whether more of it is better.
         primary: whether summary and pictures are about it.
+        over_clips: whether it is a mean of `Measured.clips`, so that clips are what varies, not seeds.
     """
 
     name: str
     label: str
     higher: bool = False
     primary: bool = True
+    over_clips: bool = False
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -50,7 +50,9 @@ class Table:
     Attributes:
         reference: the weighting that others are compared with.
         quantities: what was measured.
-        values: by setting, quantity's name and weighting, one number a seed; where every cell has one.
+        values: by setting, quantity's name and weighting, one number a seed, or one a seed and clip; where every
+            cell has one.
+        bounds: where known, intervals over clips of the same, means over seeds.
         errors: by setting and weighting, mean squared errors of x0, a row a seed and a column a band of
             `bands.labels()`; nan where no level lies in a band.
         others: rows without a weighting, as "teacher", by setting and quantity's name.
@@ -58,7 +60,8 @@ class Table:
 
     reference: str
     quantities: tuple[Quantity, ...]
-    values: Mapping[Setting, Mapping[str, Mapping[str, Seeds]]]
+    values: Mapping[Setting, Mapping[str, Mapping[str, Values]]]
+    bounds: Mapping[Setting, Mapping[str, Mapping[str, tuple[float, float]]]]
     errors: Mapping[Setting, Mapping[str, Float[np.ndarray, "seeds bands"]]]
     others: Mapping[str, Mapping[Setting, Mapping[str, Float[np.ndarray, " _"]]]]
 
@@ -67,8 +70,12 @@ class Table:
         return [setting for setting, found in self.values.items() if quantity.name in found]
 
     def intervals(self, setting: Setting, quantity: str) -> dict[str, Interval]:
-        """Means over seeds, by weighting."""
-        return {name: interval(x) for name, x in self.values[setting][quantity].items()}
+        """Means by weighting, with intervals over clips where there are such, else over seeds."""
+        bounds = self.bounds[setting].get(quantity, {})
+        return {
+            name: Interval(float(x.mean()), *bounds[name]) if name in bounds else interval(x)
+            for name, x in self.values[setting][quantity].items()
+        }
 
     def differences(self, setting: Setting, quantity: str) -> dict[str, Difference]:
         """From the reference, by weighting."""
@@ -83,15 +90,22 @@ class Table:
 def table_of(study: Study, results: Results, quantities: Sequence[Quantity]) -> Table:
     """The table of a study of which all cells are done."""
     weightings = tuple(by_name(study))
-    values: dict[Setting, dict[str, dict[str, Seeds]]] = {}
+    values: dict[Setting, dict[str, dict[str, Values]]] = {}
+    bounds: dict[Setting, dict[str, dict[str, tuple[float, float]]]] = {}
     errors: dict[Setting, dict[str, Any]] = {}
     for method in study.methods:
         for name in weightings:
             for setting, found in _by_setting(results, method, name, study.seeds):
-                known = [x.name for x in quantities if all(x.name in y.figures for y in found)]
-                for one in known:
-                    at = values.setdefault(setting, {}).setdefault(one, {})
-                    at[name] = np.array([seed.figures[one] for seed in found])
+                values.setdefault(setting, {})
+                bounds.setdefault(setting, {})
+                for one in quantities:
+                    if not all(one.name in seed.figures for seed in found):
+                        continue
+                    values[setting].setdefault(one.name, {})[name] = _values(found, one)
+                    if all(one.name in seed.bounds for seed in found):
+                        rows = np.array([seed.bounds[one.name] for seed in found])
+                        low, high = map(float, rows.mean(axis=0))
+                        bounds[setting].setdefault(one.name, {})[name] = (low, high)
                 errors.setdefault(setting, {})[name] = np.array([_banded(seed) for seed in found])
     whole = {
         setting: {name: of for name, of in found.items() if len(of) == len(weightings)}
@@ -102,6 +116,7 @@ def table_of(study: Study, results: Results, quantities: Sequence[Quantity]) -> 
         reference=study.reference,
         quantities=tuple(one for one in quantities if one.name in there),
         values=whole,
+        bounds=bounds,
         errors=errors,
         others=_others(study, results, quantities),
     )
@@ -113,6 +128,13 @@ def _by_setting(
     cells = [results[Cell(method, weighting, seed)] for seed in range(seeds)]
     for found in zip(*cells, strict=True):
         yield Setting(method, found[0].steps), list(found)
+
+
+def _values(found: Sequence[Measured], quantity: Quantity) -> Values:
+    """Of a setting's seeds."""
+    if quantity.over_clips:
+        return np.array([seed.clips[quantity.name] for seed in found])
+    return np.array([seed.figures[quantity.name] for seed in found])
 
 
 def _banded(one: Measured) -> Float[np.ndarray, " bands"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -155,9 +156,11 @@ def test_students_are_drawn_and_measured(studied, system):
     folder = studied / "cells" / cell.folder
     for one in found:
         report = json.loads((folder / f"progressive-{one.steps}-1.json").read_text())
-        values = {figure["name"]: figure["estimate"]["value"] for figure in report["figures"]}
-        assert one.figures == values
+        estimates = {figure["name"]: figure["estimate"] for figure in report["figures"]}
+        values = {name: estimate["value"] for name, estimate in estimates.items()}
+        assert one.figures == values | {"map_error": np.mean(one.clips["map_error"])}
         assert values.keys() == {"mrstft", "mel"}
+        assert one.bounds == {name: (x["low"], x["high"]) for name, x in estimates.items()}
         assert report["generated"]["clips"] == 2
     assert found[0].figures != found[1].figures
     log = read_log(folder / "run")
@@ -171,6 +174,14 @@ def test_students_are_drawn_and_measured(studied, system):
     made = model.generate(list(clip.captions), seconds=0.64, seed=clip_seed(clip.name, 0))
     drawn, _ = soundfile.read(folder / "clips" / "progressive-2-1" / f"{clip.name}.wav")
     np.testing.assert_allclose(drawn, np.clip(made.audio[0], -1, 1), atol=1e-3)
+
+    (teacher,) = Results(studied)[Cell("teacher")]
+    assert (teacher.steps, teacher.figures["map_error"]) == (8, 0.0)
+    model = AudioLDM2(native.load(pathlib.Path(system)), preset=None, dtype=None, mesh=data_mesh())
+    seed = clip_seed(clip.name, 0)
+    theirs = model.generate(list(clip.captions), seconds=0.64, seed=seed, steps=8)
+    apart = np.mean((made.latents[0] - theirs.latents[0]) ** 2)
+    np.testing.assert_allclose(found[1].clips["map_error"][0], apart, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -30,14 +30,16 @@ def test_functions_are_called_by_their_names():
     assert called(weightings.weighting("min_snr:gamma=3")) == "min_snr"
 
 
-@pytest.mark.parametrize("name", ["toy", "small", ""])
-def test_the_shipped_studies(name):
+@pytest.mark.parametrize(
+    ("name", "students"), [("toy", ()), ("small", (5, 1)), ("", (100, 50, 25, 5, 1))]
+)
+def test_the_shipped_studies(name, students):
     study = study_weighting.get_config(name)
     check(study)
     if isinstance(study, RunStudy):
         for run in study.runs().values():
             assert run.steps % run.stage.rounds() == 0
-        assert study.runs()["progressive"].stage.students == (100, 50, 25, 5, 1)
+        assert study.runs()["progressive"].stage.students == students
 
 
 @pytest.mark.parametrize(

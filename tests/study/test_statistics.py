@@ -63,6 +63,22 @@ def test_many_comparisons_of_nothing_find_nothing():
     assert said / 200 < 0.1
 
 
+def test_clips_are_what_varies():
+    """Of rows, a seed each, the clips' means over seeds are tested, and the seeds have to agree."""
+    random = np.random.RandomState(4)
+    bsa = random.standard_normal((2, 30))
+    lower = bsa - 0.5 + 0.3 * random.standard_normal((2, 30))
+    values = {"bsa": bsa, "lower": lower, "either": lower + np.array([[0.8], [-0.8]])}
+    assert interval(bsa) == interval(bsa.mean(axis=0))
+    found = differences(values, "bsa")
+    test = scipy.stats.ttest_rel(lower.mean(axis=0), bsa.mean(axis=0))
+    bounds = test.confidence_interval(0.95)
+    np.testing.assert_allclose((found["lower"].low, found["lower"].high), bounds, rtol=1e-12)
+    np.testing.assert_allclose([one.p for one in found.values()], 2 * test.pvalue, rtol=1e-12)
+    assert found["lower"].certain
+    assert (found["either"].agreed, found["either"].certain) == (False, False)
+
+
 def test_without_spread():
     values = {"bsa": np.arange(3.0), "same": np.arange(3.0), "shifted": np.arange(3.0) + 1}
     found = differences(values, "bsa")

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from ldm_jax.study.table import Setting
+from ldm_jax.study.cells import Cell, Measured, Results
+from ldm_jax.study.settings import ToyStudy
+from ldm_jax.study.statistics import interval
+from ldm_jax.study.table import Quantity, Setting, table_of
 from tests.study import material
 
 
@@ -41,6 +44,29 @@ def test_others(tmp_path):
     others = material.table(tmp_path).others
     assert others["floor"][Setting("progressive", 0)]["error"] == [0.125]
     assert list(others["teacher"][Setting("progressive", 25)]["error"]) == [9, 10, 11, 12]
+
+
+def test_over_clips(tmp_path):
+    """A quantity of clips is a row a seed; a figure's own bounds are averaged over seeds."""
+    study = ToyStudy(weightings=("snr", "bsa"), seeds=2, methods=("progressive",))
+    clips = {"snr": [(1.0, 2.0, 4.0), (2.0, 3.0, 6.0)], "bsa": [(1.0, 1.0, 1.0), (2.0, 2.0, 3.0)]}
+    results = Results(tmp_path)
+    for name, rows in clips.items():
+        for seed, row in enumerate(rows):
+            one = Measured(
+                steps=1,
+                figures={"far": float(np.mean(row)), "set": 5.0 + seed},
+                clips={"far": row},
+                bounds={"set": (4.0 + seed, 7.0 + seed)},
+            )
+            results.add(Cell("progressive", name, seed), [one])
+    far = Quantity(name="far", label="far", over_clips=True)
+    table = table_of(study, Results(tmp_path), (far, Quantity(name="set", label="set")))
+    (setting,) = table.values
+    np.testing.assert_array_equal(table.values[setting]["far"]["snr"], clips["snr"])
+    assert table.intervals(setting, "far")["snr"] == interval(np.array([1.5, 2.5, 5.0]))
+    assert table.intervals(setting, "set")["bsa"] == (5.5, 4.5, 7.5)
+    assert table.differences(setting, "far")["snr"].mean == interval(np.array([0, 1, 3.0])).mean
 
 
 def test_a_figure_that_a_cell_lacks_is_left_out(tmp_path):
