@@ -15,11 +15,11 @@ both sides:
     prior         VAE and vocoder on latents of pure noise
     noise, silence
 
-A system is CHECKPOINT[:SAMPLER[:STEPS]]; what is left out are its own. FD is the Frechet distance of embeddings to
-those of the held-out clips: musicnn's, which nothing here was trained with, and those of the small model's own AudioMAE
-and CLAP. R@10 is how often a clip is among the ten of all that are nearest to its caption, kind how often it is taken
-for what it is, both by `benchmarks/judging.py`. Calls are of the UNet, a clip. A table in Markdown; the clips stay in
-`--out`, where a second call goes on.
+A system is CHECKPOINT[:SAMPLER[/SPACING][:STEPS[:CANDIDATES]]]; what is left out are its own, and of several candidates
+CLAP chooses. FD is the Frechet distance of embeddings to those of the held-out clips: musicnn's, which nothing here was
+trained with, and those of the small model's own AudioMAE and CLAP. R@10 is how often a clip is among the ten of all
+that are nearest to its caption, kind how often it is taken for what it is, both by `benchmarks/judging.py`. Calls are
+of the UNet, a clip. A table in Markdown; the clips stay in `--out`, where a second call goes on.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""CHECKPOINT[:SAMPLER[:STEPS]]: how benchmarks name what draws clips; what is left out are a checkpoint's own."""
+"""CHECKPOINT[:SAMPLER[/SPACING][:STEPS[:CANDIDATES]]]: how benchmarks name what draws clips.
+
+What is left out are the checkpoint's own.
+"""
 
 import dataclasses
 from typing import Any
@@ -25,9 +28,9 @@ class System:
 
     @property
     def calls(self) -> int:
-        """Of the UNet, a clip: guidance from outside takes two a step."""
+        """Of the UNet, a clip: guidance from outside takes two a step, and every candidate takes its own."""
         branches = 1 + students.has_two_branches(self.distilled, self.generation)
-        return branches * self.generation.steps
+        return branches * self.generation.steps * self.generation.candidates
 
 
 def system(name: str, **given: Any) -> System:
@@ -40,8 +43,9 @@ def system(name: str, **given: Any) -> System:
     Raises:
         ValueError: what the checkpoint does not take, or none at all.
     """
-    checkpoint, sampler, steps = (*name.split(":"), "", "")[:3]
+    checkpoint, sampler, steps, candidates = (*name.split(":"), "", "", "")[:4]
     own = read_own(checkpoint)
-    asked = {"seconds": own.seconds, "sampler": sampler or None}
-    asked["steps"] = int(steps) if steps else None
+    sampler, _, spacing = sampler.partition("/")
+    asked = {"seconds": own.seconds, "sampler": sampler or None, "spacing": spacing or None}
+    asked |= {"steps": int(steps or 0) or None, "candidates": int(candidates or 0) or None}
     return System(checkpoint, own.distilled, students.settings(own.distilled, **asked, **given))

@@ -45,7 +45,7 @@ def small(run, **changes):
     made = dataclasses.replace(
         run,
         stage=dataclasses.replace(run.stage, **changes),
-        steps=160,
+        steps=120,
         batch=4,
         optimizer=dataclasses.replace(run.optimizer, learning_rate=2e-4, warmup_steps=10),
         every=Intervals(log=5, checkpoint=1000, validation=1000, preview=0),
@@ -68,7 +68,7 @@ def get_config(arg=""):
             consistency=small(small_consistency.get_config(), points=10),
             system="small",
             teacher="runs/small/guided",
-            teacher_steps=(100, 25, 5, 1),
+            teacher_steps=(50, 25, 5, 1),
             prepared=tuple(f"data/{name}" for name in SETS),
             split="test",
             clips=24,

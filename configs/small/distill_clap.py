@@ -21,5 +21,5 @@ def get_config(arg=""):
         optimizer=optimizer(learning_rate=2e-5, weight_decay=1e-4),
     )
     made.weights.teacher = "runs/small/distill_guided"
-    made.weights.vocoder = "runs/small/vocoder"
+    made.weights.vocoder = "runs/small/vocos"
     return made

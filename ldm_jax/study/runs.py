@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ldm_jax.audio.files import write_audio
-from ldm_jax.audio.reading import read_audio
 from ldm_jax.config import Generation
 from ldm_jax.convert.checkpoint import Checkpoint
 from ldm_jax.convert.load import load
-from ldm_jax.data.prepared import open_prepared
-from ldm_jax.data.rows import Row
-from ldm_jax.data.segments import Shaping, segment
 from ldm_jax.diffusion import bands
 from ldm_jax.diffusion.weightings import Weighting
 from ldm_jax.eval.backbones.backbone import Backbone
@@ -34,6 +28,7 @@ from ldm_jax.eval.report.record import Report
 from ldm_jax.parallel.mesh import data_mesh
 from ldm_jax.pipeline.audioldm2 import AudioLDM2
 from ldm_jax.study.cells import Cell, Measured
+from ldm_jax.study.references import references
 from ldm_jax.study.settings import RunStudy, by_name
 from ldm_jax.study.table import Quantity
 from ldm_jax.train.config import Training
@@ -42,7 +37,6 @@ from ldm_jax.train.log import read_log
 from ldm_jax.train.loop import train
 
 REFERENCES = "references"
-DONE = "complete.txt"  # written last
 LATENTS = "latents"
 MAP_ERROR = "map_error"
 TEACHER = Cell("teacher")
@@ -94,7 +88,8 @@ class Runs:
         model = AudioLDM2(
             system, preset=None, dtype=study.dtype or None, mesh=data_mesh(jax.local_devices())
         )
-        generation = Generation(seconds=study.seconds)
+        spacing = study.teacher_spacing if cell == TEACHER else ""
+        generation = Generation(seconds=study.seconds, spacing=spacing or None)
         for one in Sweep(steps=tuple(steps), generation=generation).settings(system.distilled):
             folder = self._cell_folder(cell) / "clips" / title(one)
             latents = self._cell_folder(cell) / LATENTS / title(one)
@@ -148,10 +143,7 @@ class Runs:
 
     @functools.cached_property
     def _reference(self) -> ClipSet:
-        folder = self._folder / REFERENCES
-        if not (folder / DONE).exists():
-            write_references(self._study, folder)
-        return read_side(folder)
+        return references(self._study, self._folder / REFERENCES)
 
     @functools.cached_property
     def _backbones(self) -> Mapping[str, Backbone]:
@@ -233,38 +225,6 @@ def quantities(study: RunStudy) -> tuple[Quantity, ...]:
     if study.teacher:
         found.insert(0, Quantity(name=MAP_ERROR, label="map error", over_clips=True))
     return tuple(sorted(found, key=lambda one: not one.primary))
-
-
-def write_references(study: RunStudy, folder: pathlib.Path) -> None:
-    """The first clips of each dataset's split that have captions, as WAV with the caption beside each.
-
-    Raises:
-        ValueError: no such dataset, split, or caption.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for dataset in study.prepared:
-        rows = open_prepared(dataset).rows(study.split)
-        told = itertools.islice((row for row in rows if row.captions), study.clips)
-        for row in told:
-            wave, rate = _reference(row, study)
-            write_audio(folder / f"{count:05}.wav", wave, rate)
-            (folder / f"{count:05}.txt").write_text(row.captions[0] + "\n")
-            count += 1
-    of = f"{', '.join(study.prepared)}, {study.split}"
-    if not count:
-        raise ValueError(f"no clip of {of}, has a caption")
-    (folder / DONE).write_text(f"{count} clips of {of}\n")
-
-
-def _reference(row: Row, study: RunStudy) -> tuple[np.ndarray, int]:
-    """(wave, rate) of a clip, whole or as training would see its beginning."""
-    if not study.padding:
-        wave, rate = read_audio(row.audio)
-        return wave[: row.samples, 0], rate
-    values: dict[str, Any] = {"seconds": study.seconds, "padding": study.padding}
-    shaping = Shaping(random_start=False, caption="first", **values)
-    return segment(row, shaping, np.random.default_rng(0)).wave, shaping.sample_rate
 
 
 def late_errors(

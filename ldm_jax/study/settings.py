@@ -96,6 +96,8 @@ class RunStudy(Study):
         teacher: a checkpoint that is measured too, or "". The most steps of it are what "map_error" is measured from:
             where its sampler takes the same noise.
         teacher_steps: numbers of steps that it is sampled in.
+        teacher_spacing: of its timesteps. "trailing" begins where the students do, at the noisiest; AudioLDM 2's own
+            "leading" takes noise for what it is at a lower level, in few steps a far lower one. "" is the checkpoint's.
         prepared: datasets that `python -m ldm_jax.data.prepare` wrote.
         split: of them, whose captions are the prompts and whose clips the references.
         clips: of each dataset, at most.
@@ -117,6 +119,7 @@ class RunStudy(Study):
     system: str = ""
     teacher: str = ""
     teacher_steps: tuple[int, ...] = (200, 100, 50, 25, 1)
+    teacher_spacing: str = "trailing"
     prepared: tuple[str, ...] = ()
     split: str = "test"
     clips: int = 1000

@@ -19,7 +19,7 @@ from ldm_jax.data.prepared import open_prepared
 from ldm_jax.eval.clips import read_side
 from ldm_jax.eval.drawing import clip_seed
 from ldm_jax.parallel.mesh import data_mesh
-from ldm_jax.study import runs
+from ldm_jax.study import references, runs
 from ldm_jax.study.cells import Cell, Results
 from ldm_jax.study.settings import RunStudy
 from ldm_jax.train.config import Training
@@ -59,7 +59,7 @@ def test_errors_are_those_near_the_end_of_a_round():
 @pytest.mark.slow
 def test_references_are_the_splits_first_clips(prepared, tmp_path):
     study = RunStudy(prepared=(prepared,), split="train", clips=4)
-    runs.write_references(study, tmp_path)
+    references.write_references(study, tmp_path)
     rows = [row for row in open_prepared(prepared).rows("train") if row.captions][:4]
     side = read_side(tmp_path)
     assert [clip.captions for clip in side.clips] == [row.captions[:1] for row in rows]
@@ -70,7 +70,7 @@ def test_references_are_the_splits_first_clips(prepared, tmp_path):
     twice = dataclasses.replace(
         study, prepared=(prepared, prepared), clips=2, seconds=0.64, padding="repeat"
     )
-    runs.write_references(twice, tmp_path / "twice")
+    references.write_references(twice, tmp_path / "twice")
     again = read_side(tmp_path / "twice")
     captions = [row.captions[:1] for row in rows[:2]]
     assert [clip.captions for clip in again.clips] == captions * 2
@@ -79,7 +79,7 @@ def test_references_are_the_splits_first_clips(prepared, tmp_path):
         assert (len(wave), rate) == (10_240, 16_000)
         assert np.abs(wave).max() > 0.1
     with pytest.raises(ValueError, match="has no split 'nowhere'"):
-        runs.write_references(dataclasses.replace(study, split="nowhere"), tmp_path)
+        references.write_references(dataclasses.replace(study, split="nowhere"), tmp_path)
 
 
 def test_what_is_measured():
