@@ -30,7 +30,7 @@ from ldm_jax.parallel.topology import TooLargeError, chips, memory, traced_for
 from ldm_jax.train import examples
 from ldm_jax.train.command import parse
 from ldm_jax.train.config import Training
-from ldm_jax.train.setup import setup
+from ldm_jax.train.setting_up import setup
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "generation and shape of a slice, or cpu:N")

@@ -21,7 +21,8 @@ from ldm_jax.train.log import Log
 from ldm_jax.train.meter import Meter, Recent
 from ldm_jax.train.metrics import Metrics
 from ldm_jax.train.preemption import Preemption
-from ldm_jax.train.setup import Setup, setup
+from ldm_jax.train.setting_up import setup
+from ldm_jax.train.setup import Setup
 from ldm_jax.train.stages.stage import AllParams, Arrays
 from ldm_jax.train.state import TrainState
 

@@ -11,7 +11,7 @@ from ldm_jax.parallel.topology import _installed
 from ldm_jax.train import examples
 from ldm_jax.train.config import Data, Mesh, Training, architectures
 from ldm_jax.train.representation import flat
-from ldm_jax.train.setup import setup
+from ldm_jax.train.setting_up import setup
 from ldm_jax.train.stages.guided import GuidedStage
 from ldm_jax.train.stages.progressive import ProgressiveStage
 from tests.train.toy import Fit, Line

@@ -13,7 +13,7 @@ from ldm_jax.distill.audio_space import AudioSpace
 from ldm_jax.models.unet import UNet
 from ldm_jax.train.config import Data, Training
 from ldm_jax.train.lora import LoRA
-from ldm_jax.train.setup import setup
+from ldm_jax.train.setting_up import setup
 from ldm_jax.train.stages.consistency import ConsistencyStage
 from ldm_jax.train.stages.guided import GuidedStage
 from ldm_jax.train.stages.progressive import ProgressiveStage

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ldm_jax.convert import native, random_checkpoint
 from ldm_jax.convert.load import load
 from ldm_jax.train.config import Data, Training, architectures
-from ldm_jax.train.setup import setup
+from ldm_jax.train.setting_up import setup
 from ldm_jax.train.stages.latent_diffusion import LatentDiffusionStage
 
 SCALE = 0.625
