@@ -13,7 +13,7 @@ here. Clips are drawn for the captions of a held-out split.
 `:small` begins as the guided student of the model that is in the package, which
 
     python train.py --config=configs/small/distill_guided.py --workdir=runs/small/distill_guided
-    python -m ldm_jax.train.export runs/small/distill_guided --beside small --out runs/small/guided --half
+    python -m ldm_jax.train.export runs/small/distill_guided --beside ldm_jax/shipped/small --out runs/small/guided --half
 
 make; 25 of its steps are as good as 200, so that the chain begins there. With `--config.methods="('progressive',)"` and
 `"('consistency',)"` two processes share the work, in one folder once the first has measured the teacher.
