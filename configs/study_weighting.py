@@ -10,13 +10,10 @@ docs/study.md. The last is runs of configs/, 200 -> 100 -> 50 -> 25 -> 5 -> 1 an
 that the paper on BSA (arXiv 2312.15628) can be held against: 36 runs of 250,000 and 90,000 steps, which were not run
 here. Clips are drawn for the captions of a held-out split.
 
-`:small` begins as the guided student of the model that is in the package, which
-
-    python train.py --config=configs/small/distill_guided.py --workdir=runs/small/distill_guided
-    python -m ldm_jax.train.export runs/small/distill_guided --beside ldm_jax/shipped/small --out runs/small/guided --half
-
-make; 25 of its steps are as good as 200, so that the chain begins there. With `--config.methods="('progressive',)"` and
-`"('consistency',)"` two processes share the work, in one folder once the first has measured the teacher.
+`:small` begins as the guided student of the model that is in the package, which two commands make that stand in
+docs/study.md; 25 of its steps are as good as 200, so that the chain begins there. With
+`--config.methods="('progressive',)"` and `"('consistency',)"` two processes share the work, in one folder once the
+first has measured the teacher.
 """
 
 import dataclasses
