@@ -1,5 +1,6 @@
 """Scaled dot-product attention: the only place that picks a kernel for the backend."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -103,12 +104,17 @@ def _one_head_at_a_time(
     value: Float[Array, "batch heads keys dim"],
     bias: Shaped[Array, "#batch #heads #queries keys"] | None,
 ) -> Float[Array, "batch heads queries dim"]:
+    """A head of each part of the batch at a time: devices divide these, and would gather what a loop runs over."""
     batch, heads = query.shape[:2]
-    rows = [x.reshape(batch * heads, *x.shape[2:]) for x in (query, key, value)]
+    parts = math.gcd(batch, jax.device_count())
+
+    def rows(x: Array) -> Array:
+        return x.reshape(parts, batch // parts * heads, *x.shape[2:])
+
     if bias is not None:
-        bias = jnp.broadcast_to(bias, (batch, heads, *bias.shape[2:]))
-        bias = bias.reshape(batch * heads, *bias.shape[2:])
-    return _in_turn(*rows, bias).reshape(query.shape[:-1] + value.shape[-1:])
+        bias = rows(jnp.broadcast_to(bias, (batch, heads, *bias.shape[2:])))
+    out = jax.vmap(_in_turn)(rows(query), rows(key), rows(value), bias)
+    return out.reshape(query.shape[:-1] + value.shape[-1:])
 
 
 @jax.custom_vjp

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from ldm_jax.models.attention import attend
+from ldm_jax.parallel.collectives import collectives
+from ldm_jax.parallel.mesh import data_mesh, place, rows
 from tests.golden import random_array, relative_error
 
 
@@ -85,3 +87,24 @@ def test_gradients_are_the_formulas(queries, mask, bias):
     ours, theirs = (jax.tree.leaves(both)[: 5 if bias else 4] for both in (ours, theirs))
     for mine, its in zip(ours, theirs, strict=True):
         assert relative_error(mine, its) < 1e-12
+
+
+def test_a_batch_divided_among_devices_stays_where_it_is():
+    """Each device computes its own rows, all of their heads, and sends nothing."""
+    devices, heads, tokens, dim = 4, 3, 160, 16
+    shape = (2 * devices, tokens, heads, dim)
+    given = [jnp.asarray(random_array(name, shape)) for name in "qkvw"]
+
+    def gradients(q, k, v, w):
+        return jax.grad(lambda q, k, v: (attend(q, k, v) * w).sum(), argnums=(0, 1, 2))(q, k, v)
+
+    mesh = data_mesh(jax.devices()[:devices])
+    divided = place(given, rows(mesh))
+    programs = [jax.jit(gradients).lower(*x).compile() for x in (given, divided)]
+    whole, parts = programs
+    assert not collectives(parts.as_text(), devices=devices)
+    assert parts.cost_analysis()["flops"] == pytest.approx(
+        whole.cost_analysis()["flops"] / devices, rel=0.01
+    )
+    for one, several in zip(whole(*given), parts(*divided), strict=True):
+        assert relative_error(several, one) < 1e-6
