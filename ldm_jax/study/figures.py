@@ -104,7 +104,7 @@ def _curves(axis: Any, table: Table, settings: list[Setting], quantity: Quantity
     if all(one.mean > 0 for group in found for one in group.values()):
         axis.set_yscale("log")
     axis.set_xscale("log")
-    axis.minorticks_off()
+    axis.xaxis.minorticks_off()  # on y they are the labels where means span less than a decade
     axis.set_xticks(steps, [str(step) for step in steps])
     axis.set_xlabel("steps")
 

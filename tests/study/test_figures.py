@@ -24,6 +24,9 @@ def test_quality(tmp_path):
     expected = [material.over_seeds("progressive", "edm", n).mean() for n in (1, 25, 100)]
     np.testing.assert_allclose(y, expected, rtol=1e-12)
     assert axes[0, 0].get_yscale() == "log"
+    axes[0, 0].figure.draw_without_rendering()
+    labels = [text.get_text() for text in axes[0, 0].get_yticklabels(which="both")]
+    assert sum(map(bool, labels)) >= 2  # though the errors span less than a decade
     for number, steps in enumerate((25, 1)):  # rows: snr, edm
         name = ("25 steps", "1 step")[number]
         x, y = lines(axes[1, 0])[name].get_data()
