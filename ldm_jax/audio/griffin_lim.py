@@ -88,7 +88,8 @@ def griffin_lim(
 
     The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, 2013): with t the STFT of the
     wave of c, c <- magnitude * phase(t + momentum (t - t_before)). NumPy and JAX begin with the
-    same phases, and so do all clips, so that none depends on those beside it.
+    same phases, and so do all clips, so that none depends on those beside it. A gradient takes the
+    phases that are found as given: through the search for them it would have no bound.
 
     Args:
         magnitude: of frames as `ldm_jax.audio.stft.stft` cuts them.
@@ -103,10 +104,11 @@ def griffin_lim(
     turns = np.random.default_rng(seed).random(magnitude.shape[-2:], np.float32)
     phase = xp.asarray(np.exp(2j * np.pi * turns), xp.result_type(magnitude.dtype, xp.complex64))
     phase = xp.broadcast_to(phase, magnitude.shape)
+    given = jax.lax.stop_gradient(magnitude) if isinstance(magnitude, jax.Array) else magnitude
 
     def improve(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         phase, before = state
-        wave = istft(magnitude * phase, n_fft=n_fft, hop=hop, pad=pad)
+        wave = istft(given * phase, n_fft=n_fft, hop=hop, pad=pad)
         now = stft(wave, n_fft=n_fft, hop=hop, pad=pad)
         ahead = now + momentum * (now - before)
         return ahead / xp.maximum(xp.abs(ahead), 1e-16), now

@@ -113,3 +113,18 @@ def test_clips_do_not_depend_on_their_neighbours(clip, array):
 def test_silence_stays_silent():
     heard = wave_from_log_mel(log_mel(np.zeros(3_200, np.float32)))
     assert np.abs(heard).max() < 1e-4
+
+
+def test_gradient(clip):
+    """That of istft(magnitude * phase) for given phases: sum_i m_i dy/dm_i is y, and its norm that of one transform."""
+    asked = jnp.asarray(magnitude(clip[:8000], **TILED))
+    weights = np.random.RandomState(0).standard_normal(8000).astype(np.float32)
+
+    def heard(m, iterations):
+        return jnp.vdot(griffin_lim(m, **TILED, iterations=iterations)[: len(weights)], weights)
+
+    values = {n: jax.jit(jax.value_and_grad(heard), static_argnums=1)(asked, n) for n in (0, 32)}
+    for value, gradient in values.values():
+        np.testing.assert_allclose(jnp.vdot(gradient, asked), value, rtol=1e-3)
+    given, found = (np.linalg.norm(values[n][1]) for n in (0, 32))
+    assert 0.5 < found / given < 3
