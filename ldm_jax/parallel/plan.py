@@ -1,8 +1,8 @@
 """A training run on TPU slices that are not there: compiles its true step for them and prints what it would take.
 
-python -m ldm_jax.parallel.plan --config=configs/base/ldm.py --topology=v5e:16x16
-python -m ldm_jax.parallel.plan --config=configs/base/ldm.py --topology=v5e:4x4 --slices=2 --rows=32
-python -m ldm_jax.parallel.plan --config=configs/base/ldm.py --topology=v6e:4x4 --fit --json=plan.json
+python -m ldm_jax.parallel.plan --config=configs/base.py --topology=v5e:16x16
+python -m ldm_jax.parallel.plan --config=configs/base.py --topology=v5e:4x4 --slices=2 --rows=32
+python -m ldm_jax.parallel.plan --config=configs/base.py --topology=v6e:4x4 --fit --json=plan.json
 
 It needs libtpu, the TPU's compiler, and no TPU, no data and no weights. What it says is the compiler's: that the
 program compiles, what it keeps on a chip and what the chips send each other; not how fast it runs. `--topology=cpu:8`
