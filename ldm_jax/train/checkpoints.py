@@ -12,6 +12,7 @@ import json
 import pathlib
 import shutil
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -158,14 +159,29 @@ class Checkpoints:
 
     def _failure(self, error: Exception) -> CheckpointingError:
         self._error = error
-        for path in self._folder.glob("*.orbax-checkpoint-tmp"):
-            shutil.rmtree(path, ignore_errors=True)  # gives a full disk its space back
+        self._remove_unfinished()
         kept = self.steps()
         left = f"the last whole one is {kept[-1]}" if kept else "there is no earlier one"
         told = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         return CheckpointingError(
             f"a checkpoint could not be written to {self._folder} ({told}); {left}"
         )
+
+    def _remove_unfinished(self) -> None:
+        """Gives a full disk its space back.
+
+        Orbax tells of the first file that fails while its other writers go on, and these make their folders anew: so
+        it is done again until nothing has come for 0.3 s, and left to the next start after 5 s.
+        """
+        quiet = 0
+        for _ in range(50):
+            left = list(self._folder.glob("*.orbax-checkpoint-tmp"))
+            quiet = 0 if left else quiet + 1
+            if quiet > 3:
+                return
+            for path in left:
+                shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.1)
 
     def _fault(self, step: int) -> str | None:
         """What is wrong with a checkpoint's files, the same on every process."""
