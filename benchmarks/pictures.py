@@ -43,16 +43,8 @@ def main() -> None:
     places = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for row, name in zip(places, arguments.systems, strict=True):
         told = system(name)
-        asked = told.generation
-        clips = AudioLDM2.from_pretrained(told.checkpoint).generate(
-            arguments.prompts,
-            seconds=asked.seconds,
-            steps=asked.steps,
-            sampler=asked.sampler,
-            guidance_scale=asked.guidance_scale,
-            seed=list(range(columns)),
-            progress=True,
-        )
+        model = AudioLDM2.from_pretrained(told.checkpoint)
+        clips = told.draw(model, arguments.prompts, seeds=range(columns), progress=True)
         for axes, mel in zip(row, clips.mel, strict=True):
             decibels = mel.T * (20 / np.log(10))
             axes.imshow(

@@ -4,9 +4,10 @@ What is left out are the checkpoint's own.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-from ldm_jax import students
+from ldm_jax import AudioLDM2, Clips, students
 from ldm_jax.config import Generation
 from ldm_jax.convert.load import read_own
 from ldm_jax.diffusion.distilled import Distilled
@@ -31,6 +32,13 @@ class System:
         """Of the UNet, a clip: guidance from outside takes two a step, and every candidate takes its own."""
         branches = 1 + students.has_two_branches(self.distilled, self.generation)
         return branches * self.generation.steps * self.generation.candidates
+
+    def draw(
+        self, model: AudioLDM2, prompts: Sequence[str], *, seeds: Sequence[int], **options: Any
+    ) -> Clips:
+        """A clip a prompt, as the name says; `options` are of `AudioLDM2.generate`."""
+        asked = dataclasses.asdict(self.generation) | {"seed": seeds}
+        return model.generate(prompts, **asked, **options)
 
 
 def system(name: str, **given: Any) -> System:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ldm_jax.train.checkpoints import Checkpoints, CheckpointingError
+from ldm_jax.train.checkpoints import CheckpointingError, Checkpoints
 
 
 @dataclasses.dataclass
@@ -31,7 +31,7 @@ def test_what_a_failed_write_leaves_is_removed_though_others_still_write(tmp_pat
         raise OSError("No space left on device")
 
     monkeypatch.setattr(checkpoints._orbax, "save_async", fail)
-    with pytest.raises(CheckpointingError, match="No space left.*there is no earlier one"):
+    with pytest.raises(CheckpointingError, match=r"No space left.*there is no earlier one"):
         checkpoints.save(6, State(6))
     others.join()
     assert not unfinished.exists()

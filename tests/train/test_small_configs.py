@@ -73,6 +73,12 @@ RUNS = {
         "loss/diffusion",  # half the whole loss is how far GPT-2 is off, and changes with who rolls out
         0.8,
     ),
+    "speech": (
+        60,
+        ("--config.stage.drop_probability=0.0", "--config.stage.dropout=False"),
+        "loss/diffusion",
+        0.7,
+    ),
 }
 NEEDS = {
     "translator": ("audiomae", "clap"),
@@ -87,23 +93,25 @@ NEEDS = {
         "translator",
         "unet=latent_diffusion",
     ),
+    "speech": ("vae", "audiomae", "clap"),
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the runs lie, and in MiniLM's place one of random weights, which tell captions apart."""
+    """Where the runs lie, random weights in MiniLM's place, which tell captions apart, and what reads phonemes."""
     folder = tmp_path_factory.mktemp("small")
     random_checkpoint.write("small", folder / "random")
     random = load(folder / "random")
     text = BERT(vocab_size=random.networks["t5"].vocab_size, num_layers=2)
     params = {"t5": random_params(text, name="t5", seed=0)}
     native.save(dataclasses.replace(random, networks={"t5": text}, params=params), folder / "text")
+    random_checkpoint.write("small-speech", folder / "speaking")
     return folder
 
 
 @pytest.fixture(scope="module")
-def trained(folder, prepared):
+def trained(folder, prepared, spoken):
     """Trains a configuration, after what it needs; the lines of its log."""
 
     def run(name):
@@ -114,17 +122,19 @@ def trained(folder, prepared):
             run(source)
         steps, flags, *_ = RUNS[name]
         weights = [f"--config.weights.{x}={folder / y}" for x, y in sources.items()]
-        if name in NEEDS:
+        speech = name == "speech"
+        if name in NEEDS and not speech:
             weights.append(f"--config.weights.t5={folder / 'text'}")
+        clips = spoken if speech else prepared
         done = run_toy(
             folder / name,
-            prepared,
+            clips,
             *BY_HEART,
-            f"--config.data.tokenizers={folder / 'text'}",
+            f"--config.data.tokenizers={folder / ('speaking' if speech else 'text')}",
             f"--config.steps={steps}",
             *flags,
             *weights,
-            config=f"configs/small/{name}.py:{prepared}",
+            config=f"configs/small/{name}.py:{clips}",
             timeout=900,
         )
         assert done.returncode == 0, done.stderr
