@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from ldm_jax.parallel.collectives import Kind, Traffic, collectives
-from ldm_jax.parallel.topology import memory, refusal, traced_for
+from ldm_jax.parallel.topology import memory, other_refusal, refusal, traced_for
 from ldm_jax.profiling import count_flops, peak_flops
 
 # The TPU compiler spends most of its time on the order in which things are computed. With the least effort it is some
@@ -94,6 +94,7 @@ def plan(
 
     Raises:
         TooLargeError: it does not fit into a chip.
+        ValueError: another of a chip's memories does not suffice.
     """
     chip, chips = mesh.devices.flat[0], mesh.devices.size
     started = time.perf_counter()
@@ -103,7 +104,8 @@ def plan(
             options: Any = _QUICK if quick and chip.platform == "tpu" else None
             compiled = step.lower(*arguments).compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
-            raise refusal(str(error)) or error from None
+            told = str(error)
+            raise refusal(told) or other_refusal(told) or error from None
     held, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     return Plan(
         chip=chip.device_kind,

@@ -101,6 +101,17 @@ def refusal(message: str) -> TooLargeError | None:
     )
 
 
+def other_refusal(message: str) -> ValueError | None:
+    """What it means where another memory of a chip does not suffice, as its semaphores; None for anything else."""
+    found = re.search(r"in memory space (\w+)\. Used (\S+) of (\S+) \1", message)
+    if found is None or found[1] == "hbm":
+        return None
+    return ValueError(
+        f"the compiler refuses the step: it needs {found[2]} of a chip's {found[3]} of {found[1]}, which is not the"
+        " memory that a smaller batch frees: try --noquick, or another mesh"
+    )
+
+
 @contextlib.contextmanager
 def traced_for(platform: str) -> Iterator[None]:
     """Programs that are traced within take the kernels of `platform`, "tpu" say, though this machine has none.

@@ -6,7 +6,7 @@ import pytest
 from ldm_jax.parallel.mesh import replicated, training_mesh
 from ldm_jax.parallel.planning import largest, plan
 from ldm_jax.parallel.sharding import abstract, batch_shardings, gathered, shardings
-from ldm_jax.parallel.topology import chips, memory, refusal, traced_for
+from ldm_jax.parallel.topology import chips, memory, other_refusal, refusal, traced_for
 
 WIDTH, DEEP, ROWS = 64, 3, 4  # rows a device
 PARAMETERS = DEEP * WIDTH**2
@@ -116,6 +116,17 @@ def test_what_the_compiler_says_when_it_refuses(message):
     assert error.given == pytest.approx(15.75 * 2**30)
     assert "needs 67.28 GiB of a chip's 15.75 GiB" in str(error)
     assert refusal("INTERNAL: something else") is None
+
+
+def test_what_the_compiler_means_by_another_memory():
+    message = (
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space sflag. "
+        "Used 2.7K of 2.0K sflag. Exceeded sflag capacity by 720B."
+    )
+    assert refusal(message) is None
+    assert "needs 2.7K of a chip's 2.0K of sflag" in str(other_refusal(message))
+    assert other_refusal(message.replace("sflag", "hbm")) is None
+    assert other_refusal("INTERNAL: something else") is None
 
 
 def test_topologies_that_are_not_there():
