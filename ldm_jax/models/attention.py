@@ -12,6 +12,7 @@ from ldm_jax.models.layers import upcast
 
 # From here on a head's scores leave the caches of a CPU core, and one head at a time is faster than all at once.
 _SCORES_PER_HEAD_AT_ONCE = 128 * 128
+_KEYS_AT_ONCE = 256  # in the backward pass, which goes through the scores more often
 
 
 def attend(
@@ -140,25 +141,44 @@ def _in_turn_backward(kept: tuple[Any, ...], gradient: Array) -> tuple[Array | N
     """After Dao et al. (2022, arXiv 2205.14135), appendix B.2; with keys as rows one product of five is transposed."""
     *rows, out, greatest, total = kept
     gradient = gradient / total  # of the sum that is not normalised
-    through = (upcast(out) * gradient).sum(axis=-1)
+    # A sum of so few numbers each; XLA's takes ten times as long as a product with ones.
+    through = jnp.matmul(upcast(out) * gradient, jnp.ones(out.shape[-1:], gradient.dtype))
 
     def one(row: tuple[Any, ...]) -> tuple[Array | None, ...]:
         query, key, value, bias, gradient, greatest, through = row
-        scores = upcast(key @ query.T)
-        if bias is not None:
-            scores = scores + bias.T
-        weights = jnp.exp(scores - greatest[None])
         gradient = gradient.astype(value.dtype)
-        of_value = weights.astype(value.dtype) @ gradient
-        of_scores = weights * (upcast(value @ gradient.T) - through[None])
-        of_bias = None
-        if bias is not None:
-            summed = of_scores.sum(1, keepdims=True) if len(bias) == 1 else of_scores
-            of_bias = summed.T.astype(bias.dtype)
-        of_scores = of_scores.astype(key.dtype)
-        return (key.T @ of_scores).T, of_scores @ query, of_value, of_bias
+
+        def some_keys(
+            of_query: Array, part: tuple[Any, ...]
+        ) -> tuple[Array, tuple[Array | None, ...]]:
+            key, value, bias = part
+            scores = upcast(key @ query.T)
+            if bias is not None:
+                scores = scores + bias
+            weights = jnp.exp(scores - greatest[None])
+            of_value = weights.astype(value.dtype) @ gradient
+            of_scores = weights * (upcast(value @ gradient.T) - through[None])
+            of_bias = None
+            if bias is not None:
+                summed = of_scores.sum(1, keepdims=True) if bias.shape[1] == 1 else of_scores
+                of_bias = summed.astype(bias.dtype)
+            of_scores = of_scores.astype(key.dtype)
+            return of_query + upcast(key.T @ of_scores), (of_scores @ query, of_value, of_bias)
+
+        by_key = (key, value, None if bias is None else bias.T)
+        parts = jax.tree.map(lambda x: x.reshape(-1, _at_once(len(key)), x.shape[-1]), by_key)
+        begin = jnp.zeros(query.T.shape, jnp.promote_types(query.dtype, jnp.float32))
+        of_query, found = jax.lax.scan(some_keys, begin, parts)
+        of_key, of_value, of_bias = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), found)
+        of_bias = None if of_bias is None else of_bias.T
+        return of_query.T.astype(query.dtype), of_key, of_value, of_bias
 
     return jax.lax.map(one, (*rows, gradient, greatest[..., 0], through))
+
+
+def _at_once(keys: int) -> int:
+    """The most keys, of parts of one size, whose scores stay in a core's cache."""
+    return max(size for size in range(1, _KEYS_AT_ONCE + 1) if keys % size == 0)
 
 
 _in_turn.defvjp(_in_turn_forward, _in_turn_backward)

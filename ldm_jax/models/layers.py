@@ -4,6 +4,7 @@ All arrays are channels last. Parameters are stored in float32 (or whatever they
 compute type. Statistics of norms, softmax and timestep embeddings are computed in at least float32.
 """
 
+import math
 from typing import Any, cast
 
 import flax.linen as nn
@@ -68,7 +69,11 @@ class Conv(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation over space and `features / groups` consecutive channels; `scale` and `bias` (features)."""
+    """Group normalisation over space and `features / groups` consecutive channels; `scale` and `bias` (features).
+
+    Sums go over space first, each channel by itself, then over a group's channels. XLA's sums over both at once take 1.5
+    to 3 times as long on a CPU, as part of the whole norm, and lose one to two digits.
+    """
 
     groups: int = 32
     epsilon: float = 1e-5
@@ -76,14 +81,28 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Shaped[Array, "batch *space c"]) -> Shaped[Array, "batch *space c"]:
-        """Normalised, scaled and shifted."""
-        return nn.GroupNorm(
-            self.groups,
-            epsilon=self.epsilon,
-            dtype=self.dtype,
-            use_fast_variance=False,
-            parent=cast(Any, self.scope),
-        )(x)
+        """Normalised, scaled and shifted; statistics in at least float32.
+
+        Raises:
+            ValueError: the groups do not divide the channels.
+        """
+        batch, *space, features = x.shape
+        if features % self.groups:
+            raise ValueError(f"{features} channels cannot be divided into {self.groups} groups")
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        size, ones = features // self.groups, (1,) * len(space)
+
+        def of_group(values: Array) -> Array:
+            sums = values.sum(range(1, x.ndim - 1)).reshape(batch, self.groups, size).sum(-1)
+            means = sums / (math.prod(space) * size)
+            return jnp.repeat(means, size, axis=-1).reshape(batch, *ones, features)
+
+        wide = upcast(x)
+        centred = wide - of_group(wide)
+        factor = jax.lax.rsqrt(of_group(jnp.square(centred)) + self.epsilon)
+        scale, bias = (one.reshape(1, *ones, features) for one in (scale, bias))
+        return (centred * (factor * scale) + bias).astype(self.dtype)
 
 
 class LayerNorm(nn.Module):

@@ -27,12 +27,12 @@ def gradients(convolution, x, kernel, weight, **settings):
     return jax.value_and_grad(loss, argnums=(0, 1))(x, kernel)
 
 
-# Few features: a convolution; many: products, added up.
-SHAPES = [((40, 6), 3), ((5, 2), 32), ((60,), 3), ((9,), 32)]
+# Few features: a convolution; many: products, added up; many positions: the kernel's gradient is one product.
+SHAPES = [((40, 6), 3), ((5, 2), 32), ((60,), 3), ((9,), 32), ((260, 4), 3), ((1030,), 32)]
 CASES = [
     (space, features, low, high, step)
     for space, features in SHAPES
-    for low, high in ((1, 1), (0, 2), (0, 0))
+    for low, high in ((1, 1), (0, 2), (0, 0), (3, 0))
     for step in (1, 2)
     if min(space) + low + high > 2 * step  # else there is no output
 ]
