@@ -71,8 +71,8 @@ class Conv(nn.Module):
 class GroupNorm(nn.Module):
     """Group normalisation over space and `features / groups` consecutive channels; `scale` and `bias` (features).
 
-    Sums go over space first, each channel by itself, then over a group's channels. XLA's sums over both at once take 1.5
-    to 3 times as long on a CPU, as part of the whole norm, and lose one to two digits.
+    Sums go over space first, each channel by itself, then over a group's channels. With XLA's sums over both at once
+    the norm takes 1.5 to 3 times as long on a CPU, and loses one to two digits.
     """
 
     groups: int = 32

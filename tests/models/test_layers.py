@@ -1,5 +1,7 @@
 """Layers that all networks share, against formulas in float64."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ def test_group_norm_is_exact_to_float32_on_large_maps(mean: float) -> None:
     variance = np.square(centred).mean((1, 2, 4), keepdims=True)
     expected = (centred / np.sqrt(variance + 1e-5)).reshape(x.shape)
     params = {"scale": jnp.ones(128), "bias": jnp.zeros(128)}
-    out = jax.jit(GroupNorm().apply)({"params": params}, x)
+    out: Any = jax.jit(GroupNorm().apply)({"params": params}, x)
     assert np.linalg.norm(out - expected) < 2e-7 * np.linalg.norm(expected)
 
 
@@ -28,15 +30,17 @@ def test_group_norm_and_its_gradients_are_flax_s(shape: tuple[int, ...]) -> None
         random = np.random.RandomState(1)
         x, towards = random.standard_normal((2, *shape))
         params = {"scale": random.standard_normal(24), "bias": random.standard_normal(24)}
-        found, expected = (
+        results: Any = (
             jax.vjp(lambda p, x, m=module: m.apply({"params": p}, x), params, x)
             for module in (
                 GroupNorm(8, 1e-3, jnp.float64),
                 nn.GroupNorm(8, epsilon=1e-3, dtype=jnp.float64, use_fast_variance=False),
             )
         )
+        found, expected = results
         np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
-        for a, b in zip(*map(jax.tree.leaves, (found[1](towards), expected[1](towards))), strict=True):
+        both = (jax.tree.leaves(back(towards)) for _, back in (found, expected))
+        for a, b in zip(*both, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-12)
 
 
@@ -44,9 +48,10 @@ def test_group_norm_in_sixteen_bits_computes_in_float32() -> None:
     x = jnp.asarray(np.random.RandomState(2).standard_normal((2, 40, 16)) + 3, jnp.bfloat16)
     narrow, wide = (GroupNorm(4, 1e-5, dtype) for dtype in (jnp.bfloat16, jnp.float32))
     params = wide.init(jax.random.key(0), x)
-    out = narrow.apply(params, x)
+    out: Any = narrow.apply(params, x)
+    exact: Any = wide.apply(params, x)
     assert out.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(out, wide.apply(params, x).astype(jnp.bfloat16))
+    np.testing.assert_array_equal(out, exact.astype(jnp.bfloat16))
 
 
 def test_groups_that_do_not_divide_the_channels_are_told() -> None:
