@@ -5,7 +5,7 @@ python -m ldm_jax.study --config=configs/study_weighting.py:small --workdir=runs
 python -m ldm_jax.study --config=configs/study_weighting.py --workdir=runs/study_published
 
 `:toy` is 15 weightings, five seeds, on points whose perfect denoiser is known: 6 minutes of one CPU core. `:small` is
-three weightings, two seeds, on the small model: three and a half hours of one core. The numbers of both are in
+five weightings, two seeds, on the small model: two and a half hours of one core. The numbers of both are in
 docs/study.md. The last is runs of configs/, 200 -> 100 -> 50 -> 25 -> 5 -> 1 and in consistency, for the weightings
 that the paper on BSA (arXiv 2312.15628) can be held against: 36 runs of 250,000 and 90,000 steps, which were not run
 here. Clips are drawn for the captions of a held-out split.
@@ -59,7 +59,7 @@ def get_config(arg=""):
         return ToyStudy()
     if arg == "small":
         return RunStudy(
-            weightings=("bsa", "uniform", "min_snr"),
+            weightings=("bsa", "uniform", "min_snr", "snr_plus_one", "debiased"),
             seeds=2,
             progressive=small(small_progressive.get_config(), students=(5, 1), teacher_steps=25),
             consistency=small(small_consistency.get_config(), points=10),
@@ -72,6 +72,7 @@ def get_config(arg=""):
             seconds=SECONDS,
             padding="repeat",
             batch_size=4,
+            keep_clips=True,
             preset="musicnn",
             primary=("frechet_distance.musicnn",),
         )
