@@ -12,7 +12,7 @@ from ldm_jax.models.layers import upcast
 
 # From here on a head's scores leave the caches of a CPU core, and one head at a time is faster than all at once.
 _SCORES_PER_HEAD_AT_ONCE = 128 * 128
-_KEYS_AT_ONCE = 256  # in the backward pass, which goes through the scores more often
+_KEYS_AT_ONCE = range(64, 257)  # in the backward pass, which goes through the scores more often
 
 
 def attend(
@@ -177,8 +177,8 @@ def _in_turn_backward(kept: tuple[Any, ...], gradient: Array) -> tuple[Array | N
 
 
 def _at_once(keys: int) -> int:
-    """The most keys, of parts of one size, whose scores stay in a core's cache."""
-    return max(size for size in range(1, _KEYS_AT_ONCE + 1) if keys % size == 0)
+    """The most keys, in parts of one size, whose scores stay in a core's cache; all where no such part divides them."""
+    return max((size for size in _KEYS_AT_ONCE if keys % size == 0), default=keys)
 
 
 _in_turn.defvjp(_in_turn_forward, _in_turn_backward)

@@ -48,7 +48,7 @@ def _backward(
     starts = list(_starts(kernel.shape[:-2], dilation))
     reach = [(taps - 1) * step for taps, step in zip(kernel.shape[:-2], dilation, strict=True)]
     edges = tuple((r - low, r - high) for r, (low, high) in zip(reach, padding, strict=True))
-    if len(x) * math.prod(x.shape[1:-1]) >= _MANY_POSITIONS:
+    if math.prod(x.shape[:-1]) >= _MANY_POSITIONS:
         of_kernel = _of_kernel_at_once(x, gradient, starts, edges).reshape(kernel.shape)
     else:
         of_kernel = _of_kernel(x, gradient, starts, padding).reshape(kernel.shape)
