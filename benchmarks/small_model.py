@@ -16,10 +16,11 @@ both sides:
     noise, silence
 
 A system is CHECKPOINT[:SAMPLER[/SPACING][:STEPS[:CANDIDATES]]]; what is left out are its own, and of several candidates
-CLAP chooses. FD is the Frechet distance of embeddings to those of the held-out clips: musicnn's, which nothing here was
-trained with, and those of the small model's own AudioMAE and CLAP. R@10 is how often a clip is among the ten of all
-that are nearest to its caption, kind how often it is taken for what it is, both by `benchmarks/judging.py`. Calls are
-of the UNet, a clip. A table in Markdown; the clips stay in `--out`, where a second call goes on.
+CLAP chooses. With `--seeds N` every system draws N clips a caption, and its figures are means over these N sets. FD is
+the Frechet distance of embeddings to those of the held-out clips: musicnn's, which nothing here was trained with, and
+those of the small model's own AudioMAE and CLAP. R@10 is how often a clip is among the ten of all that are nearest to
+its caption, kind how often it is taken for what it is, both by `benchmarks/judging.py`. Calls are of the UNet, a clip.
+A table in Markdown; the clips stay in `--out`, where a second call goes on.
 """
 
 import argparse
@@ -67,6 +68,7 @@ def main() -> None:
     add("--data", nargs="+", required=True, help="prepared folders, one a kind")
     add("--split", nargs="+", default=["test", "validation"])
     add("--clips", type=int, default=30, help="of each folder, at most")
+    add("--seeds", type=int, default=1, help="clips that every system draws for a caption")
     add("--guidance-scale", type=float)
     add("--batch-size", type=int, default=4)
     add("--out", type=pathlib.Path, default=pathlib.Path("results/small"))
@@ -77,9 +79,14 @@ def main() -> None:
     sides = Sides(
         arguments.out, [Clip(name=x.name, path=arguments.out, captions=(x.caption,)) for x in held]
     )
-    calls = {
-        system: drawn(system, sides, arguments.guidance_scale, arguments.batch_size)
+    draws = {
+        system: [system, *(f"{system}, seed {k}" for k in range(1, arguments.seeds))]
         for system in arguments.systems
+    }
+    calls = {
+        system: drawn(system, name, sides, k, arguments.guidance_scale, arguments.batch_size)
+        for system, names in draws.items()
+        for k, name in enumerate(names)
     }
     if arguments.draw_only:
         return
@@ -91,36 +98,51 @@ def main() -> None:
     judge = Judge(musicnn, load(DEFAULT), fitted, cache=arguments.out / "heard.npz")
     columns = [label for labels in FIGURES.values() for label in labels]
     print("| |calls|" + "|".join(columns) + "|R@10|kind|\n|---|" + "---:|" * (len(columns) + 3))
-    kinds = np.array([example.kind for example in held])
-    names = [x for system in calls for x in (system, f"{system}, shuffled")]
-    for name in ("real", "train", *WAYS, *names, "prior", "noise", "silence"):
-        side = sides.side(name)
-        found = {
-            figure.label: interval(figure.estimate)
-            for preset in FIGURES
-            for figure in evaluate(
-                side,
-                sides.side("real"),
-                preset=chosen(PRESETS[preset], ("frechet_distance",)),
-                backbones=backbones,
-                system=name,
-                options=Options(cache=FeatureCache()),
-            ).figures
-        }
-        waves = [read_audio(clip.path)[0][:, 0] for clip in side.clips]
-        near = judge.ranks(waves, [clip.captions[0] for clip in side.clips]) < NEAREST
-        right = judge.kinds(waves) == sides.in_order(kinds)
-        cells = [str(calls.get(name, "")), *(found.get(label, "") for label in columns)]
-        print(f"| {name} | " + " | ".join([*cells, share(near), share(right)]) + " |", flush=True)
+    kinds = sides.in_order(np.array([example.kind for example in held]))
+    rows = {name: [name] for name in ("real", "train", *WAYS)}
+    for system, names in draws.items():
+        rows |= {system: names, f"{system}, shuffled": [f"{name}, shuffled" for name in names]}
+    for row, names in (rows | {name: [name] for name in ("prior", "noise", "silence")}).items():
+        found = [distances(sides.side(name), sides.side("real"), backbones) for name in names]
+        heard = [judged(sides.side(name), judge, kinds) for name in names]
+        cells = [str(calls.get(row, ""))]
+        cells += [interval([x[label] for x in found]) for label in columns]
+        cells += [share(hits) for hits in zip(*heard, strict=True)]
+        print(f"| {row} | " + " | ".join(cells) + " |", flush=True)
     print(f"\n{len(held)} clips; chance of R@{NEAREST}: {NEAREST / len(held):.2f}")
 
 
-def drawn(system: str, sides: "Sides", scale: float | None, batch: int) -> int:
-    """Draws a system's clips, where they are not there yet; how often a clip calls the UNet."""
-    told = named(system, guidance_scale=scale)
+def distances(side: ClipSet, real: ClipSet, backbones: dict[str, Any]) -> dict[str, Any]:
+    """The estimates of a side's distances to real clips, by label."""
+    return {
+        figure.label: figure.estimate
+        for preset in FIGURES
+        for figure in evaluate(
+            side,
+            real,
+            preset=chosen(PRESETS[preset], ("frechet_distance",)),
+            backbones=backbones,
+            system=side.source,
+            options=Options(cache=FeatureCache()),
+        ).figures
+    }
+
+
+def judged(side: ClipSet, judge: Judge, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each clip of a side, whether it is among the nearest to its caption, and whether it is taken for its kind."""
+    waves = [read_audio(clip.path)[0][:, 0] for clip in side.clips]
+    near = judge.ranks(waves, [clip.captions[0] for clip in side.clips]) < NEAREST
+    return near, judge.kinds(waves) == kinds
+
+
+def drawn(
+    system: str, name: str, sides: "Sides", seed: int, scale: float | None, batch: int
+) -> int:
+    """Draws a system's clips, where they are not there yet, to the side `name`; how often a clip calls the UNet."""
+    told = named(system, guidance_scale=scale, seed=seed)
     model = AudioLDM2.from_pretrained(told.checkpoint)
     source = {"checkpoint": told.checkpoint, "preset": None, "dtype": None}
-    folder = sides.folder / sides.folder_of(system)
+    folder = sides.folder / sides.folder_of(name)
     draw(model, sides.clips, folder, told.generation, source=source, batch=batch, progress=True)
     return told.calls
 
@@ -157,10 +179,10 @@ class Sides:
 
     def side(self, name: str) -> ClipSet:
         """The clips of one system, sorted by name; "X, shuffled" are those of X under other clips' captions."""
-        system, _, shuffled = name.partition(", ")
+        system = name.removesuffix(", shuffled")
         folder = self.folder / self.folder_of(system)
         captions = [clip.captions for clip in self.clips]
-        if shuffled:
+        if system != name:
             captions = captions[len(captions) // 3 :] + captions[: len(captions) // 3]
         clips = [
             dataclasses.replace(clip, path=folder / f"{clip.name}.wav", captions=caption)
@@ -171,7 +193,7 @@ class Sides:
     @staticmethod
     def folder_of(system: str) -> str:
         """Below `folder`."""
-        return system.replace("/", "_").replace(":", "_")
+        return system.replace("/", "_").replace(":", "_").replace(", ", "_").replace(" ", "")
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
         """`values` of the clips as `side` sorts them."""
@@ -275,17 +297,18 @@ def load_path(name: str) -> pathlib.Path:
     return folder
 
 
-def share(hits: np.ndarray) -> str:
-    """A share of clips and half its 95 % interval."""
-    p = hits.mean()
-    return f"{p:.2f} ± {1.96 * np.sqrt(p * (1 - p) / len(hits)):.2f}"
+def share(hits: Sequence[np.ndarray]) -> str:
+    """A share of clips and half its 95 % interval over captions, each of which has a mean over its draws."""
+    each = np.mean(hits, axis=0)
+    return f"{each.mean():.3f} ± {1.96 * each.std() / np.sqrt(len(each)):.3f}"
 
 
-def interval(estimate: Any) -> str:
-    """Value and half the 95 % interval."""
-    if estimate.low is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ± {(estimate.high - estimate.low) / 2:.3f}"
+def interval(estimates: Sequence[Any]) -> str:
+    """Mean over draws of the value and of half its 95 % interval."""
+    value = np.mean([x.value for x in estimates])
+    if any(x.low is None for x in estimates):
+        return f"{value:.3f}"
+    return f"{value:.3f} ± {np.mean([(x.high - x.low) / 2 for x in estimates]):.3f}"
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ the global norm, AdamW and a moving average of the weights (`--no-ema` for none)
 own that take turns, step by step; the losses of all steps are held against each other in float32. Theirs is compiled
 by torch.compile on a GPU, under autocast in 16 bits, and uses AdamW's fastest form. Ratios below 1 mean that ours is
 faster or smaller; times are medians, and so is the ratio, pair by pair. Memory is the peak of the whole process, or
-on a GPU of its arrays.
+on a GPU of its arrays. `--huge-pages` gives both sides glibc's huge pages, as docs/training.md tells to on a CPU.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -47,12 +48,15 @@ def main() -> None:
     parser.add_argument(
         "--apart", action="store_true", help="whole processes take turns, where memory is short"
     )
+    parser.add_argument("--huge-pages", action="store_true", help="for the memory of both sides")
     parser.add_argument("--only", choices=tuple(SIDES), help="one of the two sides")
     parser.add_argument("--weights", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         serve(arguments)
         return
+    if arguments.device == "cpu":
+        print(f"CPU: {processor()}")
     title = f"base UNet, {arguments.dtype} on {arguments.device}, {arguments.seconds} s"
     print(f"{title:48s} {'ours':>9} {'theirs':>9} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +109,9 @@ def start(arguments: argparse.Namespace, side: str, batch: int) -> "subprocess.P
     for name in ("weights", "device", "dtype", "tokens", "seconds"):
         command += [f"--{name}", str(getattr(arguments, name))]
     command += ["--no-ema"] * (not arguments.ema) + ["--remat"] * arguments.remat
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if arguments.huge_pages else {}
+    pipe, environment = subprocess.PIPE, os.environ | pages
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
 def ask(worker: "subprocess.Popen[str]", what: str = "step") -> dict[str, float]:
@@ -316,6 +322,14 @@ def their_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Calla
         return torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
 
     return run, memory, lambda seconds: None
+
+
+def processor() -> str:
+    """Its name, family and widest vectors, which decide which library computes how well on it."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    facts = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    wide = next((x for x in ("avx512f", "avx2") if x in facts.get("flags", "").split()), "no AVX2")
+    return f"{facts.get('model name', '')}, family {facts.get('cpu family', '')}, {wide}"
 
 
 def peak_memory() -> int:

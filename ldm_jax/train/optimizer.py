@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ldm_jax.train.representation import has, matching
 
@@ -160,26 +160,124 @@ def learning_rate(
     return rate
 
 
-def transformation(optimizer: Optimizer, *, total_steps: int) -> optax.GradientTransformation:
+class Guarded(optax.GradientTransformationExtraArgs):
+    """An optimiser whose `update` also takes `norm`, the gradients' norm if it is known, and `finite`.
+
+    Where that is False its state stays as it is, and its updates mean nothing.
+    """
+
+
+def guarded(rule: optax.GradientTransformation) -> Guarded:
+    """`rule`, which can be any of optax's, as one that heeds `finite`."""
+    if isinstance(rule, Guarded):
+        return rule
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        norm: Float[Array, ""] | None = None,
+        finite: Bool[Array, ""] | bool = True,
+    ) -> tuple[Any, Any]:
+        del norm
+        updates, after = rule.update(updates, state, params)
+        return updates, jax.tree.map(functools.partial(jnp.where, finite), after, state)
+
+    return Guarded(rule.init, update)
+
+
+def transformation(optimizer: Optimizer, *, total_steps: int) -> Guarded:
     """The optimiser for a tree {network: what is trained of it}.
+
+    One formula a parameter, and nothing kept of the steps within it, because an update costs what it reads and writes.
 
     Raises:
         ValueError: a field out of range; or, by `init`, a multiplier that no path has.
     """
     check(optimizer)
-    rate: Any = functools.partial(learning_rate, optimizer, total_steps=total_steps)
-    moments = optax.scale_by_adam(
-        optimizer.b1, optimizer.b2, optimizer.eps, mu_dtype=jnp.dtype(optimizer.first_moment_dtype)
-    )
-    decay = optax.add_decayed_weights(optimizer.weight_decay, mask=_mask(optimizer.decayed))
-    after = optimizer.kind == "adamw"
-    return optax.chain(
-        optax.clip_by_global_norm(optimizer.clip_norm) if optimizer.clip_norm else optax.identity(),
-        moments if after else decay,
-        decay if after else moments,
-        _multiplied(optimizer.multipliers),
-        optax.scale_by_learning_rate(rate),
-    )
+    dtype = jnp.dtype(optimizer.first_moment_dtype)
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        matching(
+            jax.tree.leaves(_by_path(lambda path, _: path, params)),
+            [pattern for pattern, _ in optimizer.multipliers],
+        )
+        return optax.ScaleByAdamState(
+            count=jnp.zeros((), jnp.int32),
+            mu=optax.tree.zeros_like(params, dtype=dtype),
+            nu=optax.tree.zeros_like(params),
+        )
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        norm: Float[Array, ""] | None = None,
+        finite: Bool[Array, ""] | bool = True,
+    ) -> tuple[Any, Any]:
+        leaf = functools.partial(
+            _leaf_update,
+            optimizer,
+            rate=learning_rate(optimizer, state.count, total_steps=total_steps),
+            shrunk=_shrunk(optimizer, optax.tree.norm(updates) if norm is None else norm),
+            count=state.count + 1,
+            finite=finite,
+        )
+        leaves = _by_path(leaf, params, updates, state.mu, state.nu)
+        moved, mu, nu = jax.tree.transpose(
+            jax.tree.structure(params), jax.tree.structure((0, 0, 0)), leaves
+        )
+        count = state.count + jnp.asarray(finite, jnp.int32)
+        return moved, optax.ScaleByAdamState(count, mu, nu)
+
+    return Guarded(init, update)
+
+
+def _shrunk(optimizer: Optimizer, norm: Float[Array, ""]) -> Float[Array, ""] | float:
+    """What gradients of this norm are multiplied by."""
+    return jnp.minimum(1.0, optimizer.clip_norm / norm) if optimizer.clip_norm else 1.0
+
+
+def _leaf_update(
+    optimizer: Optimizer,
+    path: str,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    rate: Float[Array, ""],
+    shrunk: Float[Array, ""] | float,
+    count: Int[Array, ""],
+    finite: Bool[Array, ""] | bool,
+) -> tuple[Array, Array, Array]:
+    """(what is added to the parameter at `path`, its moments) of update `count`, counted from 1."""
+    decay = optimizer.weight_decay if optimizer.decayed == "all" or decays(path) else 0.0
+    g = (shrunk * g).astype(p.dtype)
+    if decay and optimizer.kind == "adam":
+        g += decay * p
+    # Chosen here, not after: what follows then needs no moment but the new ones, which can take the place of the old.
+    first = jnp.where(finite, optimizer.b1 * m.astype(p.dtype) + (1 - optimizer.b1) * g, m)
+    second = jnp.where(finite, optimizer.b2 * v + (1 - optimizer.b2) * g * g, v)
+    # Factors in place of divisors, and the division last: a compiler keeps what it had to divide for, and no more.
+    steps = count.astype(jnp.float32)
+    scales = (1 / (1 - jnp.float32(b) ** steps) for b in (optimizer.b1, optimizer.b2))
+    first_scale, second_scale = (x.astype(p.dtype) for x in scales)
+    below = jnp.sqrt(second * second_scale) + optimizer.eps
+    above = first * first_scale
+    if decay and optimizer.kind == "adamw":
+        above += decay * p * below
+    moved = -(rate * _factor(optimizer, path)).astype(p.dtype) * above / below
+    return moved, first.astype(m.dtype), second
+
+
+def _factor(optimizer: Optimizer, path: str) -> float:
+    """Of the learning rate: 0 for running statistics."""
+    if has(path, STATISTICS):
+        return 0.0
+    return next((x for pattern, x in optimizer.multipliers if has(path, (pattern,))), 1.0)
 
 
 def decays(path: str) -> bool:
@@ -187,33 +285,8 @@ def decays(path: str) -> bool:
     return bool(_KERNELS.search(path)) and not _POSITIONS.search(path)
 
 
-def _mask(decayed: str) -> Callable[[Any], Any]:
-    keep = decays if decayed == "kernels" else lambda _: True
-    return functools.partial(_by_path, lambda path, _: keep(path))
+def _by_path(function: Callable[..., Any], tree: Any, *trees: Any) -> Any:
+    def call(path: tuple[Any, ...], *leaves: Any) -> Any:
+        return function(jax.tree_util.keystr(path, simple=True, separator="/"), *leaves)
 
-
-def _multiplied(multipliers: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-    """Updates times the factor of their path; those of running statistics become 0."""
-
-    def factor(path: str) -> float:
-        if has(path, STATISTICS):
-            return 0.0
-        return next((x for pattern, x in multipliers if has(path, (pattern,))), 1.0)
-
-    def init(params: Any) -> optax.EmptyState:
-        paths: list[str] = jax.tree.leaves(_by_path(lambda path, _: path, params))
-        matching(paths, [pattern for pattern, _ in multipliers])
-        return optax.EmptyState()
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del params
-        return _by_path(lambda path, x: x if (f := factor(path)) == 1 else f * x, updates), state
-
-    return optax.GradientTransformation(init, update)
-
-
-def _by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
-    def call(path: tuple[Any, ...], leaf: Any) -> Any:
-        return function(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-
-    return jax.tree_util.tree_map_with_path(call, tree)
+    return jax.tree_util.tree_map_with_path(call, tree, *trees)

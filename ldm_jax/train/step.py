@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ldm_jax.parallel.sharding import gathered
 from ldm_jax.train.metrics import Mean, Metrics, add, mean
+from ldm_jax.train.optimizer import guarded
 from ldm_jax.train.stages.stage import (
     AllParams,
     Arrays,
@@ -76,13 +77,13 @@ def make_step(
         for player in players:
             loss, grads, figures = _gradients(player, params, held, given, join, accumulation)
             mine = {name: params[name] for name in player.networks}
-            updates, opt[player.name] = transformations[player.name].update(
-                grads, state.opt[player.name], mine
-            )
-            moved: Any = optax.apply_updates(mine, updates)
-            params |= moved
             norm = optax.tree.norm(grads)
             finite &= jnp.isfinite(loss) & jnp.isfinite(norm)
+            updates, opt[player.name] = guarded(transformations[player.name]).update(
+                grads, state.opt[player.name], mine, norm=norm, finite=finite
+            )
+            moved: Any = _where(finite, optax.apply_updates(mine, updates), mine)
+            params |= moved
             metrics = add(metrics, figures)
             prefix = "" if len(players) == 1 else f"{player.name}/"
             metrics[f"{prefix}loss"] = mean(loss)
@@ -90,16 +91,20 @@ def make_step(
                 metrics[f"{prefix}{name}_norm"] = mean(
                     norm if name == "grad" else optax.tree.norm(tree)
                 )
-        params = _written(params, stage.after(networks, join(params, held), given))
+        # What the last player moved is chosen by the whole of `finite`. Chosen twice, it would be computed twice.
+        for player in players[:-1]:
+            params |= _where(finite, {name: params[name] for name in player.networks}, state.params)
+            opt[player.name] = _where(finite, opt[player.name], state.opt[player.name])
+        params = _written(params, stage.after(networks, join(params, held), given), finite)
         ema = averaged(state.ema, params, age, decay=ema_decay)
-        kept = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
+        followers = _followed(stage, state.followers, params)
         skipped = (~finite).astype(jnp.int32)
         after = TrainState(
             step=state.step + 1,
-            params=kept(params, state.params),
-            ema=kept(ema, state.ema),
-            opt=kept(opt, state.opt),
-            followers=kept(_followed(stage, state.followers, params), state.followers),
+            params=params,
+            ema=_where(finite, ema, state.ema),
+            opt=opt,
+            followers=_where(finite, followers, state.followers),
             constants=state.constants,
             skipped=state.skipped + skipped,
             skipped_in_a_row=(state.skipped_in_a_row + skipped) * skipped,
@@ -223,9 +228,16 @@ def _microbatches(x: Array, count: int) -> Array:
     return jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0)
 
 
-def _written(params: dict[str, Any], changes: AllParams) -> dict[str, Any]:
-    """`params` with what `changes`, a partial tree, has in place of it; what is held stays as it is."""
+def _written(params: dict[str, Any], changes: AllParams, finite: Bool[Array, ""]) -> dict[str, Any]:
+    """`params` with what `changes`, a partial tree, has in place of it if `finite`; what is held stays as it is."""
     if not isinstance(changes, Mapping):
-        return changes
+        return jnp.where(finite, changes, params)
     known = {name: value for name, value in changes.items() if name in params}
-    return params | {name: _written(params[name], value) for name, value in known.items()}
+    return params | {name: _written(params[name], value, finite) for name, value in known.items()}
+
+
+def _where(condition: Bool[Array, ""], tree: Any, other: Any) -> Any:
+    """`tree` or the same leaves of `other`, a dict of which may have more entries."""
+    if isinstance(tree, dict) and isinstance(other, dict):
+        other = {name: other[name] for name in tree}
+    return jax.tree.map(functools.partial(jnp.where, condition), tree, other)

@@ -177,6 +177,15 @@ def test_what_cannot_be_is_said_in_one_sentence(fields, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_state_that_sees_what_is_not_finite_stays_as_it_is():
+    made = optimizers.transformation(Optimizer(clip_norm=1.0), total_steps=9)
+    params = {"a": {"kernel": jnp.ones((2, 2))}}
+    _, before = made.update(params, made.init(params), params)
+    bad = {"a": {"kernel": jnp.full((2, 2), jnp.nan)}}
+    _, after = made.update(bad, before, params, norm=jnp.float32(jnp.nan), finite=jnp.bool_(False))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
 def test_clipping_is_of_the_norm_over_all_networks():
     grads = {"a": {"kernel": jnp.full((2, 2), 3.0)}, "b": {"kernel": jnp.full((4, 4), 2.0)}}
     settings = Optimizer(kind="adam", b1=0.0, b2=0.0, eps=1e9, weight_decay=0, clip_norm=0.5)

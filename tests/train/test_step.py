@@ -20,8 +20,8 @@ KEY = jax.random.key(7)
 BATCH = {"log_mel": jnp.asarray(np.random.default_rng(0).normal(-5, 2, (8, 12, MELS)), jnp.float32)}
 
 
-def beginning(stage, tx):
-    networks = {name: Line() for name in stage.trained()}
+def beginning(stage, tx, *, ballast=8192):
+    networks = {name: Line(ballast=ballast) for name in stage.trained()}
     params = {
         name: module.init(jax.random.key(i), *module.example())["params"]
         for i, (name, module) in enumerate(networks.items())
@@ -107,8 +107,28 @@ def test_the_second_player_sees_what_the_first_has_become():
     assert set(after.ema) == {"line"}
 
 
-def test_an_update_that_is_not_finite_changes_nothing_but_the_counters():
-    step, state = stepper(Fit(poison=(0, 1, 3)), tx=optax.adamw(RATE))
+@pytest.mark.parametrize("rivals", [False, True])
+def test_an_update_is_made_in_the_place_of_what_it_replaces(rivals):
+    """Besides the donated state, memory holds what is added to each parameter, no copy of parameters or moments."""
+    stage, ballast = Fit(rivals=rivals), 1 << 18
+    adamw = transformation(Optimizer(clip_norm=1.0, decayed="all"), total_steps=10)
+    networks, rules, state = beginning(stage, adamw, ballast=ballast)
+    step = make_step(stage, networks, rules, join=chosen().join, ema_decay=0.9)
+    compiled = jax.jit(step, donate_argnums=0).lower(state, {}, {}, BATCH, KEY).compile()
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= 4 * (4 + 3 * rivals) * ballast
+    assert memory.temp_size_in_bytes < 4 * ballast * len(networks) + 2**18
+
+
+@pytest.mark.parametrize(
+    "adamw",
+    [transformation(Optimizer(learning_rate=RATE), total_steps=10), optax.adamw(RATE)],
+    ids=["ours", "optax"],
+)
+@pytest.mark.parametrize("who", ["", "model", "rival"])
+def test_an_update_that_is_not_finite_changes_nothing_but_the_counters(who, adamw):
+    stage = Fit(poison=(0, 1, 3), rivals=bool(who), poisoned=who or "model")
+    step, state = stepper(stage, tx=adamw)
     before = jax.device_get(state)
     rows = []
     for _ in range(5):
@@ -122,7 +142,8 @@ def test_an_update_that_is_not_finite_changes_nothing_but_the_counters():
                     strict=True,
                 ):
                     np.testing.assert_array_equal(a, b)
-            assert np.isnan(figures(jax.device_get(metrics))["loss"])
+            told = figures(jax.device_get(metrics))
+            assert np.isnan(told[f"{who}/loss" if who else "loss"])
     assert rows == [(1, 1), (2, 2), (2, 0), (3, 1), (3, 0)]
     assert int(state.step) == 5
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(state.params)))

@@ -19,10 +19,11 @@ class Line(nn.Module):
     """One number a clip from its mean log-mel. The ballast makes its checkpoints as long as real ones' least."""
 
     dtype: object = jnp.float32
+    ballast: int = 8192
 
     @nn.compact
     def __call__(self, x):
-        self.param("ballast", nn.initializers.normal(1.0), (8192,))
+        self.param("ballast", nn.initializers.normal(1.0), (self.ballast,))
         return nn.Dense(1, dtype=self.dtype, name="line")(x)
 
     def example(self):
@@ -36,6 +37,7 @@ class Fit(Stage):
     noise: float = 0.1
     rivals: bool = False
     poison: tuple[int, ...] = ()  # steps whose loss is not a number
+    poisoned: str = "model"  # or "rival": whose
 
     def trained(self):
         return ("line", "rival") if self.rivals else ("line",)
@@ -66,11 +68,15 @@ class Fit(Stage):
             error = (value("line", params, given) - given.draws["target"]) ** 2
             bands = (given.draws["target"] > 0).astype(jnp.int32)
             figures = {"error": mean(error), "by_sign": banded(error, bands, count=2)}
-            return given.draws["factor"] * error.mean(), figures
+            return factor("model", given) * error.mean(), figures
 
         def chase(params, given):
             aim = jax.lax.stop_gradient(value("line", params, given))
-            return ((value("rival", params, given) - aim) ** 2).mean(), {}
+            error = (value("rival", params, given) - aim) ** 2
+            return factor("rival", given) * error.mean(), {}
+
+        def factor(player, given):
+            return given.draws["factor"] if player == self.poisoned else 1.0
 
         one = Player(name="model", networks=("line",), loss=fit)
         return (
