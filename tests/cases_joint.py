@@ -86,8 +86,12 @@ def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     for name, tensor in front.items():
         if "s_embed" in name:
             tensor *= 10
+    unet = cases_unet.tensors(of["unet"])
+    for name, tensor in unet.items():
+        if ".to_q." in name:  # softmaxes of large numbers would magnify rounding beyond the tests' bounds
+            tensor *= 0.25
     made = {
-        "unet": cases_unet.tensors(of["unet"]),
+        "unet": unet,
         "gpt2": cases_gpt2.weights(of["gpt2"]),
         "translator": front,
         "phoneme_encoder": cases_phoneme_encoder.weights(PHONEMES, of["phoneme_encoder"]),
