@@ -193,7 +193,7 @@ class Sides:
     @staticmethod
     def folder_of(system: str) -> str:
         """Below `folder`."""
-        return system.replace("/", "_").replace(":", "_").replace(", ", "_").replace(" ", "")
+        return system.replace("/", "_").replace(":", "_").replace(", ", "_")
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
         """`values` of the clips as `side` sorts them."""
