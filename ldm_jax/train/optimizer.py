@@ -262,15 +262,20 @@ def _leaf_update(
     first = jnp.where(finite, optimizer.b1 * m.astype(p.dtype) + (1 - optimizer.b1) * g, m)
     second = jnp.where(finite, optimizer.b2 * v + (1 - optimizer.b2) * g * g, v)
     # Factors in place of divisors, and the division last: a compiler keeps what it had to divide for, and no more.
-    steps = count.astype(jnp.float32)
-    scales = (1 / (1 - jnp.float32(b) ** steps) for b in (optimizer.b1, optimizer.b2))
-    first_scale, second_scale = (x.astype(p.dtype) for x in scales)
+    first_scale, second_scale = (
+        _unbiased(b, count).astype(p.dtype) for b in (optimizer.b1, optimizer.b2)
+    )
     below = jnp.sqrt(second * second_scale) + optimizer.eps
     above = first * first_scale
     if decay and optimizer.kind == "adamw":
         above += decay * p * below
     moved = -(rate * _factor(optimizer, path)).astype(p.dtype) * above / below
     return moved, first.astype(m.dtype), second
+
+
+def _unbiased(b: float, count: Int[Array, ""]) -> Float[Array, ""]:
+    """1 / (1 - b^count), without the digits that the difference loses where b^count is close to 1."""
+    return -1 / jnp.expm1(count.astype(jnp.float32) * (math.log(b) if b else -math.inf))
 
 
 def _factor(optimizer: Optimizer, path: str) -> float:

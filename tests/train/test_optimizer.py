@@ -177,6 +177,16 @@ def test_what_cannot_be_is_said_in_one_sentence(fields, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("b2", [0.0, 0.999, 0.99999])
+def test_the_first_update_is_of_the_learning_rate(b2):
+    """g / |g|, to float32's last digits: 1 - b2 as a difference of float32 numbers is off by 3e-5 for 0.999."""
+    gradient = {"a": {"kernel": jnp.asarray([[3.0, -0.02]])}}
+    settings = Optimizer(kind="adam", learning_rate=0.5, b2=b2, weight_decay=0.0)
+    made = optimizers.transformation(settings, total_steps=9)
+    updates, _ = made.update(gradient, made.init(gradient), gradient)
+    np.testing.assert_allclose(updates["a"]["kernel"], [[-0.5, 0.5]], rtol=1e-6)
+
+
 def test_a_state_that_sees_what_is_not_finite_stays_as_it_is():
     made = optimizers.transformation(Optimizer(clip_norm=1.0), total_steps=9)
     params = {"a": {"kernel": jnp.ones((2, 2))}}
