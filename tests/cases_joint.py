@@ -88,7 +88,8 @@ def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
             tensor *= 10
     unet = cases_unet.tensors(of["unet"])
     for name, tensor in unet.items():
-        if ".to_q." in name:  # softmaxes of large numbers would magnify rounding beyond the tests' bounds
+        # Softmaxes of large numbers would magnify float32's rounding beyond the tests' bounds.
+        if ".to_q." in name:
             tensor *= 0.25
     made = {
         "unet": unet,
