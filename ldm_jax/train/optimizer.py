@@ -172,15 +172,8 @@ def guarded(rule: optax.GradientTransformation) -> Guarded:
     if isinstance(rule, Guarded):
         return rule
 
-    def update(
-        updates: Any,
-        state: Any,
-        params: Any = None,
-        *,
-        norm: Float[Array, ""] | None = None,
-        finite: Bool[Array, ""] | bool = True,
-    ) -> tuple[Any, Any]:
-        del norm
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, Any]:
+        finite = known.get("finite", True)
         updates, after = rule.update(updates, state, params)
         return updates, jax.tree.map(functools.partial(jnp.where, finite), after, state)
 
