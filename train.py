@@ -31,10 +31,11 @@ def main() -> int:
         if CONFIG.value is None or WORKDIR.value is None:
             raise ValueError("give --config=configs/NAME.py and --workdir=FOLDER")
 
-        from ldm_jax.parallel import (
-            distributed,  # imports jax: not before the flags are known to be good
-        )
+        # These import jax: not before the flags are known to be good.
+        from ldm_jax.parallel import distributed
+        from ldm_jax.parallel.host_memory import keep_freed_memory
 
+        keep_freed_memory()
         try:
             distributed.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         except RuntimeError as error:

@@ -8,7 +8,7 @@ the global norm, AdamW and a moving average of the weights (`--no-ema` for none)
 own that take turns, step by step; the losses of all steps are held against each other in float32. Theirs is compiled
 by torch.compile on a GPU, under autocast in 16 bits, and uses AdamW's fastest form. Ratios below 1 mean that ours is
 faster or smaller; times are medians, and so is the ratio, pair by pair. Memory is the peak of the whole process, or
-on a GPU of its arrays. `--huge-pages` gives both sides glibc's huge pages, as docs/training.md tells to on a CPU.
+on a GPU of its arrays. On a CPU ours has glibc keep freed memory, as `train.py` does; with `--kept-memory` theirs does too.
 """
 
 import argparse
@@ -30,6 +30,11 @@ LOA = (8, 768)
 TEXT_WIDTH = 1024
 MAX_DIFFERENCE = 1e-3  # of losses after a few steps, relative
 BATCHES = 4  # that come round again
+# What `keep_freed_memory` sets.
+KEPT_MEMORY = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {"arena_max": 1, "mmap_max": 0, "trim_threshold": 2**60}.items()
+)
 
 
 def main() -> None:
@@ -48,7 +53,9 @@ def main() -> None:
     parser.add_argument(
         "--apart", action="store_true", help="whole processes take turns, where memory is short"
     )
-    parser.add_argument("--huge-pages", action="store_true", help="for the memory of both sides")
+    parser.add_argument(
+        "--kept-memory", action="store_true", help="theirs keeps freed memory as ours does"
+    )
     parser.add_argument("--only", choices=tuple(SIDES), help="one of the two sides")
     parser.add_argument("--weights", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -109,8 +116,8 @@ def start(arguments: argparse.Namespace, side: str, batch: int) -> "subprocess.P
     for name in ("weights", "device", "dtype", "tokens", "seconds"):
         command += [f"--{name}", str(getattr(arguments, name))]
     command += ["--no-ema"] * (not arguments.ema) + ["--remat"] * arguments.remat
-    pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if arguments.huge_pages else {}
-    pipe, environment = subprocess.PIPE, os.environ | pages
+    kept = {"GLIBC_TUNABLES": KEPT_MEMORY} if arguments.kept_memory and side == "theirs" else {}
+    pipe, environment = subprocess.PIPE, os.environ | kept
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
 
 
@@ -193,6 +200,7 @@ def our_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Callabl
     from ldm_jax.convert import unet
     from ldm_jax.convert.checkpoint import abstract_params
     from ldm_jax.convert.rules import convert
+    from ldm_jax.parallel.host_memory import keep_freed_memory
     from ldm_jax.parallel.mesh import enable_compilation_cache
     from ldm_jax.parallel.program import program
     from ldm_jax.profiling import count_flops, peak_flops
@@ -205,6 +213,7 @@ def our_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Callabl
     if arguments.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     enable_compilation_cache()
+    keep_freed_memory()
     network = our_unet(arguments.dtype, remat=arguments.remat)
 
     def loss(params: AllParams, given: Given) -> tuple[jax.Array, dict[str, Any]]:

@@ -24,7 +24,7 @@ from ldm_jax.convert.load import load
 from ldm_jax.diffusion import sampling
 from ldm_jax.diffusion.sampling import Plan
 from ldm_jax.parallel import mesh as devices_mesh
-from ldm_jax.parallel.program import give_memory_back_after_compilation, settled
+from ldm_jax.parallel.host_memory import give_memory_back_after_compilation, settled
 from ldm_jax.pipeline import ranking, synthesis
 from ldm_jax.pipeline.networks import AllParams, Networks, with_dtype
 from ldm_jax.pipeline.noise import starting_noise

@@ -1,22 +1,9 @@
-import re
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from ldm_jax.convert.lazy import release_pages
-from ldm_jax.convert.safetensors_file import read_safetensors, write_safetensors
-from ldm_jax.parallel import program as programs
-from ldm_jax.parallel.program import give_memory_back, program
+from ldm_jax.parallel.program import program
 from tests.golden import random_array
-
-
-def resident(kind="VmRSS"):
-    """Bytes of this process that lie in memory."""
-    with open("/proc/self/status") as status:
-        return 1024 * int(re.search(rf"{kind}:\s+(\d+)", status.read()).group(1))
 
 
 def branches(x):
@@ -59,26 +46,3 @@ def test_static_arguments_and_donation():
     x = jnp.arange(3.0)
     np.testing.assert_array_equal(ours(x, power=2), [0, 1, 4])
     assert x.is_deleted()
-
-
-@pytest.mark.skipif(programs._malloc_trim() is None, reason="the allocator is not glibc's")
-def test_freed_memory_goes_back():
-    blocks = [b"x" * 100_000 for _ in range(2000)]
-    last = blocks[-1]  # lies above the others and so keeps them from being returned
-    del blocks
-    before = resident()
-    give_memory_back()
-    assert before - resident() > 100e6
-    assert len(last) == 100_000
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_pages_of_a_file_are_dropped_and_read_again(tmp_path):
-    path, x = tmp_path / "x.safetensors", random_array("x", (2000, 5000))
-    write_safetensors(path, {"x": x}, {})
-    view = read_safetensors(path)[0]["x"].T
-    total, before = view.sum(), resident("RssFile")
-    release_pages(view)
-    assert before - resident("RssFile") > 70e6
-    assert view.sum() == total
-    release_pages(x)  # not a file's: nothing happens
