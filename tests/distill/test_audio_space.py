@@ -215,8 +215,9 @@ def test_a_gradient_costs_two_evaluations_or_three():
         return made.cost_analysis()["flops"]
 
     once = operations(lambda loss: loss, remat=False)
-    assert 1.9 * once < operations(jax.value_and_grad, remat=False) < 2.1 * once
-    assert 2.9 * once < operations(jax.value_and_grad, remat=True) < 3.1 * once
+    # The compiler counts a loop's body once, and attention's gradient has one: 1.87 and 2.87.
+    assert 1.8 * once < operations(jax.value_and_grad, remat=False) < 2.1 * once
+    assert 2.8 * once < operations(jax.value_and_grad, remat=True) < 3.1 * once
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def pages_of_repetition(memory, **environment):
 def test_memory_that_is_kept_is_not_asked_for_again():
     cpu = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": ":".join(sys.path)}
     given = pages_of_repetition("", **cpu)
-    assert given > 10 * 3000 * 3000 * 4 / 4096  # each repetition has a product of 3000 x 3000 floats anew
+    # Each of ten repetitions has a product of 3000 x 3000 floats anew.
+    assert given > 10 * 3000 * 3000 * 4 / 4096
     assert pages_of_repetition("kept", **cpu) < given / 5
 
 

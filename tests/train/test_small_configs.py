@@ -60,7 +60,12 @@ RUNS = {
         "loss",
         0.5,
     ),
-    "translator": (100, ("--config.stage.dropout=False",), "loss", 0.3),
+    "translator": (
+        150,
+        ("--config.stage.dropout=False", "--config.optimizer.learning_rate=3e-3"),
+        "loss",
+        0.3,
+    ),
     "self_supervised": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.6),
     "latent_diffusion": (45, ("--config.stage.drop_probability=0.0",), "loss/diffusion", 0.8),
     "joint": (
