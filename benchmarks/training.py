@@ -8,7 +8,7 @@ the global norm, AdamW and a moving average of the weights (`--no-ema` for none)
 own that take turns, step by step; the losses of all steps are held against each other in float32. Theirs is compiled
 by torch.compile on a GPU, under autocast in 16 bits, and uses AdamW's fastest form. Ratios below 1 mean that ours is
 faster or smaller; times are medians, and so is the ratio, pair by pair. Memory is the peak of the whole process, or
-on a GPU of its arrays. On a CPU ours has glibc keep freed memory, as `train.py` does; with `--kept-memory` theirs does too.
+on a GPU of its arrays. On a CPU ours has glibc keep freed memory, as `train.py` does; with `--kept-memory` theirs too.
 """
 
 import argparse
