@@ -13,7 +13,6 @@ on a GPU of its arrays. On a CPU ours has glibc keep freed memory, as `train.py`
 
 import argparse
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -30,11 +29,6 @@ LOA = (8, 768)
 TEXT_WIDTH = 1024
 MAX_DIFFERENCE = 1e-3  # of losses after a few steps, relative
 BATCHES = 4  # that come round again
-# What `keep_freed_memory` sets.
-KEPT_MEMORY = ":".join(
-    f"glibc.malloc.{name}={value}"
-    for name, value in {"arena_max": 1, "mmap_max": 0, "trim_threshold": 2**60}.items()
-)
 
 
 def main() -> None:
@@ -116,9 +110,9 @@ def start(arguments: argparse.Namespace, side: str, batch: int) -> "subprocess.P
     for name in ("weights", "device", "dtype", "tokens", "seconds"):
         command += [f"--{name}", str(getattr(arguments, name))]
     command += ["--no-ema"] * (not arguments.ema) + ["--remat"] * arguments.remat
-    kept = {"GLIBC_TUNABLES": KEPT_MEMORY} if arguments.kept_memory and side == "theirs" else {}
-    pipe, environment = subprocess.PIPE, os.environ | kept
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+    command += ["--kept-memory"] * arguments.kept_memory
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
 
 def ask(worker: "subprocess.Popen[str]", what: str = "step") -> dict[str, float]:
@@ -285,7 +279,10 @@ def their_side(arguments: argparse.Namespace) -> tuple[Callable, Callable, Calla
     from safetensors.torch import load_file
 
     from ldm_jax.convert import unet
+    from ldm_jax.parallel.host_memory import keep_freed_memory
 
+    if arguments.kept_memory:
+        keep_freed_memory()
     network = diffusers.AudioLDM2UNet2DConditionModel.from_config(
         unet.to_config(our_unet("float32"))
     )

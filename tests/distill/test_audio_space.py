@@ -1,6 +1,7 @@
 """Losses by ear: against formulas in NumPy, difference quotients through all networks, and what must not matter."""
 
 import functools
+import math
 
 import flax
 import jax
@@ -12,6 +13,7 @@ import scipy.spatial.distance
 from ldm_jax.audio.clap_features import clap_features
 from ldm_jax.audio.sinc_resampling import KAISER_BEST, sinc_resample
 from ldm_jax.distill.audio_space import TERMS, AudioSpace, Sound, audio_space_loss, reference_of
+from ldm_jax.models import attention
 from tests.audio.test_multi_resolution_stft import with_librosa
 from tests.distill import tiny_sound
 from tests.golden import random_array, relative_error
@@ -198,8 +200,10 @@ def test_neither_chunks_nor_remat_matter_but_to_memory():
 
 
 @pytest.mark.slow
-def test_a_gradient_costs_two_evaluations_or_three():
+def test_a_gradient_costs_two_evaluations_or_three(monkeypatch):
     """By the compiler's count of operations: nothing is spent on gradients of parameters, nor twice on remat."""
+    # It counts a loop's body once, however often it runs.
+    monkeypatch.setattr(attention, "_SCORES_PER_HEAD_AT_ONCE", math.inf)
     latents = jax.ShapeDtypeStruct((2, tiny_sound.FRAMES, 16, 4), jnp.float32)
     reference = Sound(latents, clap=jax.ShapeDtypeStruct((2, 8), jnp.float32))
 
@@ -215,9 +219,8 @@ def test_a_gradient_costs_two_evaluations_or_three():
         return made.cost_analysis()["flops"]
 
     once = operations(lambda loss: loss, remat=False)
-    # The compiler counts a loop's body once, and attention's gradient has one: 1.87 and 2.87.
-    assert 1.8 * once < operations(jax.value_and_grad, remat=False) < 2.1 * once
-    assert 2.8 * once < operations(jax.value_and_grad, remat=True) < 3.1 * once
+    assert 1.9 * once < operations(jax.value_and_grad, remat=False) < 2.1 * once
+    assert 2.9 * once < operations(jax.value_and_grad, remat=True) < 3.1 * once
 
 
 @pytest.mark.parametrize(
