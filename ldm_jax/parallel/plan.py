@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ldm_jax.convert.native import describe
 from ldm_jax.convert.random_checkpoint import TOKENIZERS, published
+from ldm_jax.data.features import Arrays
 from ldm_jax.models.audiomae import AudioMAE
 from ldm_jax.parallel.mesh import replicated
 from ldm_jax.parallel.planning import Plan, largest, plan
@@ -31,6 +32,8 @@ from ldm_jax.train import examples
 from ldm_jax.train.command import parse
 from ldm_jax.train.config import Training
 from ldm_jax.train.setting_up import setup
+from ldm_jax.train.setup import Setup
+from ldm_jax.train.stages.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "generation and shape of a slice, or cpu:N")
@@ -65,7 +68,7 @@ def plan_training(
         config = dataclasses.replace(config, batch=batch)
     with tempfile.TemporaryDirectory() as folder, traced_for(found[0].platform):
         made = setup(_alone(config, pathlib.Path(folder)), devices=found, weightless=True)
-        batch = made.abstract_batch(examples.batch_of_nothing(config, made.features, rows=1))
+        batch = made.abstract_batch(_nothing(made))
         state, held, frozen = made.abstract(batch)
         step = made.compiled(batch)
     key = jax.ShapeDtypeStruct((), made.key.dtype, sharding=replicated(made.mesh))
@@ -170,8 +173,25 @@ def _alone(config: Training, folder: pathlib.Path) -> Training:
         networks=ConfigDict({**architectures, **asked}),
         checkpoint="",
         weights=ConfigDict(),
-        data=dataclasses.replace(config.data, tokenizers=str(folder), encoded=False),
+        data=dataclasses.replace(config.data, tokenizers=str(folder)),
+        stage=_scaled(config.stage),
     )
+
+
+def _scaled(stage: Stage) -> Stage:
+    """With some scale of the latents, where encodings come without the VAE that has it."""
+    if not getattr(stage, "encoded", False) or getattr(stage, "latent_scale", 1.0):
+        return stage
+    return dataclasses.replace(stage, latent_scale=1.0)
+
+
+def _nothing(made: Setup) -> Arrays:
+    """One row of what the run reads, as to shapes and types."""
+    config, features = made.config, made.features
+    if config.data.encoded:
+        networks = {"vae": published()["vae"], **made.networks}
+        return examples.encoded_batch_of_nothing(config, features, networks, rows=1)
+    return examples.batch_of_nothing(config, features, rows=1)
 
 
 def _mebibytes(count: int) -> str:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Int
 
 from ldm_jax.data.encoded_examples import encoded_examples
 from ldm_jax.data.encoding.reading import Encodings, open_encoding
+from ldm_jax.data.encoding.settings import DTYPES
 from ldm_jax.data.features import Arrays, Feature
 from ldm_jax.data.held_out import held_out_hashes, training_rows
 from ldm_jax.data.order import Order
@@ -17,6 +19,7 @@ from ldm_jax.data.prepared import open_prepared
 from ldm_jax.data.rows import Row
 from ldm_jax.data.segments import Segment
 from ldm_jax.data.stream import Examples, examples, stack
+from ldm_jax.train.conditions import latent_shape
 from ldm_jax.train.config import Data, Training
 
 
@@ -146,6 +149,51 @@ def batch_of_nothing(config: Training, features: tuple[Feature, ...], *, rows: i
     made = {name: x for feature in features for name, x in feature(silence).items()}
     one = {**made, "set": np.int32(0), "row": np.int64(0)}
     return stack([one] * rows)
+
+
+def encoded_batch_of_nothing(
+    config: Training,
+    features: tuple[Feature, ...],
+    networks: Mapping[str, Any],
+    *,
+    rows: int,
+    tokens: int = 128,
+) -> Arrays:
+    """As `batch_of_nothing`, of encodings: as wide as the networks that read them want.
+
+    Args:
+        config: of the run; its stage reads encodings.
+        features: of the stage.
+        networks: that are trained, and the VAE that made the latents.
+        rows: of the batch.
+        tokens: of a caption; in a run, as many as the longest has.
+    """
+    sound = batch_of_nothing(config, features, rows=rows)
+    stage: Any = config.stage
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+    widths: dict[str, int] = {}
+    if unet := networks.get("unet"):
+        slots = [width for width in unet.cross_attention_dims if width is not None]
+        widths |= dict(zip(stage.contexts, slots, strict=True))
+        if unet.film_dim is not None:
+            widths["clap"] = unet.film_dim
+        _, *space, _ = latent_shape(networks, sound)
+        shapes["latents"] = (*space, 2 * unet.in_channels), DTYPES["latents"]
+    if join := networks.get("translator"):
+        widths |= {"loa": join.d_model, "clap": join.stream_dims[0], "text": join.stream_dims[1]}
+    if "loa" in widths:
+        shapes["loa"] = (math.prod(stage.loa_grid), widths["loa"]), DTYPES["loa"]
+    if "clap" in widths:
+        vectors = ("clap_text", "clap_audio", "empty_clap_text")
+        shapes |= {name: ((widths["clap"],), "float32") for name in vectors}
+    if "text" in widths:
+        shapes["t5_mask"] = (tokens,), "bool"
+        shapes["t5"] = (tokens, widths["text"]), DTYPES["t5"]
+        shapes["empty_t5"] = (1, widths["text"]), DTYPES["t5"]
+    places = {"set": np.zeros(rows, np.int32), "window": np.zeros(rows, np.int64)}
+    return {
+        name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in shapes.items()
+    } | places
 
 
 def on_device(batch: Arrays) -> Arrays:

@@ -5,6 +5,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+from ldm_jax.convert.checkpoint import abstract_params
 from ldm_jax.convert.random_checkpoint import tiny
 from ldm_jax.parallel.plan import _alone, plan_training, table, to_json
 from ldm_jax.parallel.topology import _installed
@@ -14,6 +15,7 @@ from ldm_jax.train.representation import flat
 from ldm_jax.train.setting_up import setup
 from ldm_jax.train.stages.guided import GuidedStage
 from ldm_jax.train.stages.progressive import ProgressiveStage
+from ldm_jax.train.stages.translator import TranslatorStage
 from tests.train.toy import Fit, Line
 
 CONFIG = Training(
@@ -100,6 +102,24 @@ def test_rows_a_chip_make_the_batch():
 def test_what_does_not_divide_is_said_before_anything_compiles(config, message):
     with pytest.raises(ValueError, match=message):
         plan_training(config, "cpu:8")
+
+
+def test_a_step_on_encodings_is_planned_without_the_networks_that_made_them():
+    networks = {name: tiny()[name] for name in ("gpt2", "translator")}
+    config = Training(
+        name="encoded",
+        stage=TranslatorStage(encoded=True, loa_grid=(16, 4)),
+        networks=architectures(**networks),
+        data=Data(prepared=("nowhere",), encoded=True, seconds=0.64),
+    )
+    found = plan_training(config, "cpu:8", rows=1)
+    clap, text = networks["translator"].stream_dims
+    # LOA of 64 patches and 128 tokens of a caption in float16, a mask, CLAP's vector.
+    row = 2 * (64 * networks["gpt2"].n_embd + 128 * text) + 128 + 4 * clap
+    trees = {name: abstract_params(one) for name, one in networks.items()}
+    del trees["gpt2"]["wte"]  # takes no part
+    parameters = sum(x.size for x in jax.tree.leaves(trees))
+    assert found.arguments == pytest.approx(4 * 4 * parameters + row, abs=100)
 
 
 @pytest.mark.skipif(not _installed(), reason="libtpu is not installed")

@@ -7,9 +7,14 @@ import itertools
 import numpy as np
 import pytest
 
+from ldm_jax.convert.random_checkpoint import tiny
 from ldm_jax.data.encoded_examples import encoded_examples, uniforms
 from ldm_jax.data.encoding.reading import open_encoding
 from ldm_jax.data.stream import host_batches
+from ldm_jax.train.config import Data, Training, architectures
+from ldm_jax.train.examples import encoded_batch_of_nothing
+from ldm_jax.train.setting_up import setup
+from ldm_jax.train.stages.joint import JointStage
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,25 @@ def test_sets_of_other_settings_are_refused(sets):
     other.settings = dataclasses.replace(other.settings, clap_padding="pad")
     with pytest.raises(ValueError, match="was encoded with other settings than"):
         encoded_examples((sets[0], other))
+
+
+def test_a_batch_of_nothing_is_like_one_of_theirs(sets):
+    batch = encoded_examples(sets, seed=1).batch(np.arange(3))
+    networks = {name: tiny()[name] for name in ("unet", "gpt2", "translator")}
+    config = Training(
+        name="encoded",
+        stage=JointStage(encoded=True, loa_grid=(8, 8), latent_scale=1.0),
+        networks=architectures(**networks),
+        data=Data(prepared=("nowhere",), encoded=True, seconds=1.28),
+    )
+    nothing = encoded_batch_of_nothing(
+        *(config, setup(config).features, networks | {"vae": tiny()["vae"]}),
+        rows=3,
+        tokens=batch["t5"].shape[1],
+    )
+    loa = nothing.pop("loa")
+    assert (loa.shape, loa.dtype) == ((3, 64, batch["loa"].shape[2]), batch["loa"].dtype)
+    assert "latents" in nothing
+    assert nothing.keys() < batch.keys()
+    for name, x in nothing.items():
+        assert (name, x.shape, x.dtype) == (name, batch[name].shape, batch[name].dtype)
