@@ -106,7 +106,7 @@ NEEDS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the runs lie, and random weights: a text encoder that tells captions apart, a UNet, a reader of phonemes."""
+    """Where the runs lie, and random weights: what reads text and tells captions apart, a UNet, what reads phonemes."""
     folder = tmp_path_factory.mktemp("small")
     random_checkpoint.write("small", folder / "random")
     random = load(folder / "random")
