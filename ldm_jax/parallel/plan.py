@@ -33,7 +33,6 @@ from ldm_jax.train.command import parse
 from ldm_jax.train.config import Training
 from ldm_jax.train.setting_up import setup
 from ldm_jax.train.setup import Setup
-from ldm_jax.train.stages.stage import Stage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/")
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "generation and shape of a slice, or cpu:N")
@@ -178,7 +177,7 @@ def _alone(config: Training, folder: pathlib.Path) -> Training:
     )
 
 
-def _scaled(stage: Stage) -> Stage:
+def _scaled(stage: Any) -> Any:
     """With some scale of the latents, where encodings come without the VAE that has it."""
     if not getattr(stage, "encoded", False) or getattr(stage, "latent_scale", 1.0):
         return stage
