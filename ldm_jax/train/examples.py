@@ -168,7 +168,6 @@ def encoded_batch_of_nothing(
         rows: of the batch.
         tokens: of a caption; in a run, as many as the longest has.
     """
-    sound = batch_of_nothing(config, features, rows=rows)
     stage: Any = config.stage
     shapes: dict[str, tuple[tuple[int, ...], str]] = {}
     widths: dict[str, int] = {}
@@ -177,6 +176,7 @@ def encoded_batch_of_nothing(
         widths |= dict(zip(stage.contexts, slots, strict=True))
         if unet.film_dim is not None:
             widths["clap"] = unet.film_dim
+        sound = batch_of_nothing(config, features, rows=1)
         _, *space, _ = latent_shape(networks, sound)
         shapes["latents"] = (*space, 2 * unet.in_channels), DTYPES["latents"]
     if join := networks.get("translator"):
